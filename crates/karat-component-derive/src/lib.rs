@@ -1,0 +1,1 @@
+//! Derives a component's schema and decoder from its configuration struct.

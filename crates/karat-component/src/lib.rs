@@ -1,0 +1,1 @@
+//! What a builder, provisioner, post-processor, data source and communicator is.

@@ -1,0 +1,1 @@
+//! Runs a plan: dispatcher, executor, cancellation, event stream.

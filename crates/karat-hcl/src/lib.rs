@@ -1,0 +1,3 @@
+//! HCL2 text: lossless syntax tree, typed views, diagnostics and formatter. Pure.
+
+pub mod diag;

@@ -1,0 +1,1 @@
+//! Local machines: content-addressed layers, Debian bootstrap, systemd-nspawn, capture, export.

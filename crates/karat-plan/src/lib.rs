@@ -1,0 +1,1 @@
+//! Which builds depend on which, and the fingerprint of each. Pure.

@@ -1,0 +1,1 @@
+//! The ssh communicator: one connection per machine, one exchange per script.

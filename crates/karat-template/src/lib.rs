@@ -1,0 +1,1 @@
+//! Template files to a typed Template: block schemas, variables, locals, data sources. Pure.
