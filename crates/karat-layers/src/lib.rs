@@ -1,0 +1,1 @@
+//! Content-addressed layers: the store, the Debian bootstrap, imports of tars, disks and OCI images.
