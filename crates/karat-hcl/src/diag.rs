@@ -8,7 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Names one source text within a [`SourceMap`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct SourceId(pub u32);
 
 impl fmt::Debug for SourceId {
@@ -18,7 +20,9 @@ impl fmt::Debug for SourceId {
 }
 
 /// A half-open range of bytes in one source text.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct Span {
     /// The text that the offsets count in.
     pub source: SourceId,

@@ -1,0 +1,1 @@
+//! Asking a body for what it should hold.
