@@ -1,0 +1,59 @@
+//! What a build or a post-processor made.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::mask::Masker;
+
+/// What a builder or a post-processor made, as data: it is shown, stored in the journal and the
+/// registry, and handed to the next in the chain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Names the kind of artifact for those who consume it, as Packer's `BuilderId` does.
+    pub builder_id: String,
+    /// The id at its platform (`ap-northeast-1:ami-…`); may be empty.
+    pub id: String,
+    /// What a person is told: one or more lines.
+    pub description: String,
+    /// Local files that belong to it.
+    #[serde(default)]
+    pub files: Vec<PathBuf>,
+    /// What `artifact.BUILD.TYPE.NAME.*` gives to other builds.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, Json>,
+    /// Further facts by name for post-processors and the registry.
+    #[serde(default)]
+    pub state: BTreeMap<String, Json>,
+}
+
+impl Artifact {
+    /// The artifact with every secret masked.
+    #[must_use]
+    pub fn masked(mut self, masker: &Masker) -> Self {
+        self.id = masker.mask(&self.id);
+        self.description = masker.mask(&self.description);
+        for value in self.attributes.values_mut().chain(self.state.values_mut()) {
+            mask_json(value, masker);
+        }
+        self
+    }
+}
+
+fn mask_json(value: &mut Json, masker: &Masker) {
+    match value {
+        Json::String(text) => *text = masker.mask(text),
+        Json::Array(items) => items.iter_mut().for_each(|v| mask_json(v, masker)),
+        Json::Object(map) => map.values_mut().for_each(|v| mask_json(v, masker)),
+        _ => {}
+    }
+}
+
+impl fmt::Display for Artifact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.description)
+    }
+}

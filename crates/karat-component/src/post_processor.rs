@@ -1,0 +1,148 @@
+//! Makes something of an artifact.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use karat_config::{Body, Config, Schema};
+use karat_hcl::diag::Diagnostics;
+use karat_saga::Services;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Artifact, BuildInfo, ComponentError, Events, Generated, PrepareContext, ValidateContext};
+
+/// What a post-processor works with.
+#[derive(Clone, Debug)]
+pub struct PostProcessContext {
+    /// Which build.
+    pub build: BuildInfo,
+    /// The values of `build.*`.
+    pub generated: Generated,
+    /// Where to say what happens.
+    pub events: Events,
+    /// Pulled when the post-processor has to end.
+    pub cancel: CancellationToken,
+    /// What the program offers.
+    pub services: Services,
+}
+
+/// What a post-processor gives back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Processed {
+    /// What the next in the chain gets; without one the chain ends.
+    pub artifact: Option<Artifact>,
+    /// Whether the artifact that it was given is to be kept unless `keep_input_artifact` says
+    /// otherwise.
+    pub keep: bool,
+    /// Whether `keep` holds even against `keep_input_artifact`.
+    pub force: bool,
+}
+
+/// Makes something of an artifact.
+pub trait PostProcessor: fmt::Debug + Send + Sync + 'static {
+    /// The type in a template: `post-processor "TYPE"`.
+    const TYPE: &'static str;
+
+    /// What the user writes.
+    type Config: Config + Send;
+
+    /// What `validate` proves and `post_process` relies on.
+    type Validated: fmt::Debug + Send + Sync + 'static;
+
+    /// Checks the options against each other. Reports every problem it can find.
+    fn validate(
+        &self,
+        config: Self::Config,
+        cx: &mut ValidateContext<'_>,
+    ) -> Option<Self::Validated>;
+
+    /// Does it. Removes what it made when it fails or is cancelled.
+    fn post_process(
+        &self,
+        validated: &Self::Validated,
+        cx: &PostProcessContext,
+        artifact: Artifact,
+    ) -> impl Future<Output = Result<Processed, ComponentError>> + Send;
+}
+
+/// The object-safe twin of [`PostProcessor`].
+pub trait DynPostProcessor: fmt::Debug + Send + Sync {
+    /// The type in a template.
+    fn type_name(&self) -> &str;
+
+    /// Its options.
+    fn schema(&self) -> Schema;
+
+    /// Checks an evaluated block, adds what is wrong, and gives what can be run if nothing is.
+    fn prepare(
+        self: Arc<Self>,
+        body: &Body,
+        cx: &PrepareContext,
+        diags: &mut Diagnostics,
+    ) -> Option<Box<dyn PreparedPostProcessor>>;
+}
+
+/// A post-processor with a configuration that was proved.
+#[async_trait]
+pub trait PreparedPostProcessor: fmt::Debug + Send + Sync {
+    /// Does it.
+    async fn post_process(
+        &self,
+        cx: &PostProcessContext,
+        artifact: Artifact,
+    ) -> Result<Processed, ComponentError>;
+}
+
+#[derive(Debug)]
+struct Prepared<P: PostProcessor> {
+    post_processor: Arc<P>,
+    validated: P::Validated,
+}
+
+impl<P: PostProcessor> DynPostProcessor for P {
+    fn type_name(&self) -> &str {
+        P::TYPE
+    }
+
+    fn schema(&self) -> Schema {
+        P::Config::schema()
+    }
+
+    fn prepare(
+        self: Arc<Self>,
+        body: &Body,
+        cx: &PrepareContext,
+        diags: &mut Diagnostics,
+    ) -> Option<Box<dyn PreparedPostProcessor>> {
+        let validated =
+            ValidateContext::check(body, cx, diags, |config, cx| self.validate(config, cx))?;
+        Some(Box::new(Prepared { post_processor: self, validated }))
+    }
+}
+
+#[async_trait]
+impl<P: PostProcessor> PreparedPostProcessor for Prepared<P> {
+    async fn post_process(
+        &self,
+        cx: &PostProcessContext,
+        artifact: Artifact,
+    ) -> Result<Processed, ComponentError> {
+        self.post_processor.post_process(&self.validated, cx, artifact).await
+    }
+}
+
+/// Removes an artifact's files; one that is gone already is no error.
+pub(crate) fn remove_files(artifact: &Artifact) -> Result<(), ComponentError> {
+    for file in &artifact.files {
+        match std::fs::remove_file(file) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => {
+                let what = format!("cannot remove the artifact's file \"{}\"", file.display());
+                return Err(ComponentError::because(what, e));
+            }
+        }
+    }
+    Ok(())
+}
