@@ -1,1 +1,0 @@
-//! Derives a component's schema and decoder from its configuration struct.
