@@ -24,13 +24,17 @@
 mod context;
 pub mod fault;
 mod ids;
+pub mod journal;
 mod saga;
 mod services;
+mod state;
 mod step;
 
 pub use context::{Outputs, StepContext};
 pub use fault::{FaultSpecError, Faults};
 pub use ids::{ParseIdError, RunId, SagaId};
+pub use journal::{Journal, JournalError, RunHold, RunInfo, RunState};
 pub use saga::{Node, Saga, SagaError};
 pub use services::Services;
+pub use state::{NodeEvent, NodeState, Refused, SagaEvent, SagaState};
 pub use step::{DynStep, Lifetime, Step, StepError, StepErrorKind, StepRegistry};
