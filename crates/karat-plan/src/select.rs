@@ -1,0 +1,97 @@
+//! `-only` and `-except`.
+
+use std::fmt;
+
+use globset::{GlobBuilder, GlobMatcher};
+use karat_template::Build;
+
+/// Which builds a command is about.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    only: Vec<GlobMatcher>,
+    except: Vec<GlobMatcher>,
+}
+
+/// A pattern that is no glob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectionError {
+    /// The flag.
+    pub flag: &'static str,
+    /// The pattern.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for SelectionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "-{}: \"{}\" is not a pattern: {}", self.flag, self.pattern, self.reason)
+    }
+}
+
+impl std::error::Error for SelectionError {}
+
+impl Selection {
+    /// A selection by globs, in which `*` also stands for points. With no `only`, all builds.
+    ///
+    /// # Errors
+    /// When a pattern is not a glob.
+    pub fn new(only: &[String], except: &[String]) -> Result<Self, SelectionError> {
+        Ok(Self { only: globs("only", only)?, except: globs("except", except)? })
+    }
+
+    /// Whether the build is selected.
+    pub fn selects(&self, build: &Build) -> bool {
+        let names = names(build);
+        (self.only.is_empty() || matches(&self.only, &names)) && !matches(&self.except, &names)
+    }
+
+    /// Whether a post-processor is left out, since `-except` names its name or type. The rest of
+    /// its chain is left out with it.
+    pub fn cuts(&self, name: Option<&str>, type_name: &str) -> bool {
+        let names: Vec<String> =
+            name.into_iter().chain([type_name]).map(str::to_owned).collect();
+        matches(&self.except, &names)
+    }
+
+    /// The build as it is to be run: post-processors that are left out are gone.
+    #[must_use]
+    pub fn trim(&self, mut build: Build) -> Build {
+        for chain in &mut build.chains {
+            let end = chain
+                .iter()
+                .position(|p| self.cuts(p.name.as_deref(), &p.component.type_name))
+                .unwrap_or(chain.len());
+            chain.truncate(end);
+        }
+        build.chains.retain(|chain| !chain.is_empty());
+        build
+    }
+}
+
+/// What a pattern is held against: `type.name`, and in a named build `build.type.name`.
+fn names(build: &Build) -> Vec<String> {
+    let short = format!("{}.{}", build.source_type, build.local_name);
+    if build.target == short { vec![short] } else { vec![short, build.target.clone()] }
+}
+
+fn matches(globs: &[GlobMatcher], names: &[String]) -> bool {
+    globs.iter().any(|glob| names.iter().any(|name| glob.is_match(name)))
+}
+
+fn globs(flag: &'static str, patterns: &[String]) -> Result<Vec<GlobMatcher>, SelectionError> {
+    patterns
+        .iter()
+        .map(|pattern| {
+            GlobBuilder::new(pattern)
+                .literal_separator(false)
+                .build()
+                .map(|glob| glob.compile_matcher())
+                .map_err(|e| SelectionError {
+                    flag,
+                    pattern: pattern.clone(),
+                    reason: e.kind().to_string(),
+                })
+        })
+        .collect()
+}

@@ -1,0 +1,26 @@
+//! What a person or a program sees of a run: consumers of the one event stream.
+//!
+//! | file | what |
+//! |---|---|
+//! | `human.rs` | lines as Packer prints them, with live progress on a terminal |
+//! | `json.rs` | one event a line |
+//! | `machine.rs` | `-machine-readable` |
+//! | `diagnostics.rs` | errors in templates with file, line and excerpt |
+//! | `out.rs` | the one door to the terminal |
+
+pub(crate) mod diagnostics;
+pub(crate) mod human;
+pub(crate) mod json;
+pub(crate) mod machine;
+pub(crate) mod out;
+
+use karat_component::Event;
+
+/// Consumes events as they happen.
+pub(crate) trait Report: Send + Sync {
+    /// Takes one event.
+    fn event(&self, event: &Event);
+
+    /// The run is over: clears what is drawn, prints what comes last.
+    fn finish(&self) {}
+}

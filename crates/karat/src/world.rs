@@ -1,0 +1,110 @@
+//! The one way in which the template language reaches outside.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use karat_functions::{FileKind, World};
+
+/// The machine that the program runs on.
+#[derive(Debug)]
+pub(crate) struct System {
+    started: Timestamp,
+}
+
+impl System {
+    pub(crate) fn new() -> Self {
+        Self { started: Timestamp::now() }
+    }
+}
+
+impl World for System {
+    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn file_kind(&self, path: &Path) -> io::Result<FileKind> {
+        let meta = std::fs::metadata(path)?;
+        Ok(if meta.is_file() {
+            FileKind::Regular
+        } else if meta.is_dir() {
+            FileKind::Directory
+        } else {
+            FileKind::Other
+        })
+    }
+
+    fn list_folder(&self, path: &Path) -> io::Result<Vec<String>> {
+        std::fs::read_dir(path)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn env_var(&self, name: &str) -> Option<String> {
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    }
+
+    fn working_folder(&self) -> io::Result<PathBuf> {
+        std::env::current_dir()
+    }
+
+    fn home_folder(&self) -> Option<PathBuf> {
+        std::env::home_dir()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    fn random(&self, buffer: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(buffer).map_err(|e| io::Error::other(e.to_string()))
+    }
+}
+
+/// The same machine at a fixed moment and without chance: what a template gives in it depends on
+/// its inputs alone, so it is what fingerprints are made of.
+#[derive(Debug)]
+pub(crate) struct Frozen<'a>(pub(crate) &'a System);
+
+impl World for Frozen<'_> {
+    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read_file(path)
+    }
+
+    fn file_kind(&self, path: &Path) -> io::Result<FileKind> {
+        self.0.file_kind(path)
+    }
+
+    fn list_folder(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.0.list_folder(path)
+    }
+
+    fn env_var(&self, name: &str) -> Option<String> {
+        self.0.env_var(name)
+    }
+
+    fn working_folder(&self) -> io::Result<PathBuf> {
+        self.0.working_folder()
+    }
+
+    fn home_folder(&self) -> Option<PathBuf> {
+        self.0.home_folder()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn started(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn random(&self, buffer: &mut [u8]) -> io::Result<()> {
+        buffer.fill(0);
+        Ok(())
+    }
+}
