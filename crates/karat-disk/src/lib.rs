@@ -1,5 +1,22 @@
 //! Writes bootable disks in user space: GPT, FAT, ext4, qcow2. No loop device, no mount.
 
+mod bytes;
+mod error;
+mod ext4;
+mod filesystem;
+mod gpt;
+mod ids;
+mod output;
+mod qcow2;
+mod scan;
+mod segment;
+mod sparse;
 mod tree;
 
+pub use error::{Error, Result};
+pub use filesystem::{FileSystemSpec, write_file_system};
+pub use gpt::Partition;
+pub use ids::derive_uuid;
+pub use output::{Format, Output, Progress, Written};
+pub use scan::scan_directory;
 pub use tree::{Content, Entry, Kind, Timestamp, Xattr};

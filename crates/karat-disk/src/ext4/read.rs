@@ -1,0 +1,1 @@
+//! Reads an ext4 file system back.
