@@ -52,10 +52,6 @@ impl Outputs {
     pub(crate) fn insert(&mut self, node: &str, value: Value) {
         self.values.insert(node.to_owned(), value);
     }
-
-    pub(crate) fn remove(&mut self, node: &str) {
-        self.values.remove(node);
-    }
 }
 
 /// What a step sees while it runs or is undone. Cloning is cheap.

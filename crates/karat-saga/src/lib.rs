@@ -22,18 +22,25 @@
 //! - *settle*: after success, undo what was only temporary. *Unwind*: after failure, undo everything.
 
 mod context;
+mod executor;
 pub mod fault;
 mod ids;
 pub mod journal;
+mod recover;
 mod saga;
 mod services;
 mod state;
 mod step;
 
 pub use context::{Outputs, StepContext};
+pub use executor::{
+    Answer, Ask, Cancellation, Cause, CleanupHook, Completed, Ending, Executor, Left, OnError,
+    Policy, SagaFailure, UndoPolicy,
+};
 pub use fault::{FaultSpecError, Faults};
 pub use ids::{ParseIdError, RunId, SagaId};
 pub use journal::{Journal, JournalError, RunHold, RunInfo, RunState};
+pub use recover::{RecoverOptions, RecoverReport, RecoveredRun, RecoveredSaga, recover};
 pub use saga::{Node, Saga, SagaError};
 pub use services::Services;
 pub use state::{NodeEvent, NodeState, Refused, SagaEvent, SagaState};

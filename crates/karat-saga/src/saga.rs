@@ -77,11 +77,6 @@ impl Saga {
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
-
-    /// From what the journal holds, whose names were checked when they were written.
-    pub(crate) fn from_nodes(name: String, nodes: Vec<Node>) -> Self {
-        Self { name, nodes }
-    }
 }
 
 impl SagaBuilder {

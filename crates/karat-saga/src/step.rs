@@ -191,6 +191,13 @@ impl StepError {
         self
     }
 
+    /// Adds the cause, when it is known only later.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
     /// Which sort of failure it is.
     #[must_use]
     pub fn kind(&self) -> StepErrorKind {

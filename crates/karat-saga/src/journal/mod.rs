@@ -370,6 +370,15 @@ impl RunHold {
         if left == 0 { self.release(id) } else { Ok(()) }
     }
 
+    /// Lets go of the run without ending it, so that another process can take it.
+    ///
+    /// # Errors
+    /// When the journal cannot be written; the hold is released even so.
+    pub async fn let_go(self) -> Result<(), JournalError> {
+        let id = self.id;
+        self.journal.call(move |c| store::unhold_run(c, id)).await
+    }
+
     fn release(mut self, id: RunId) -> Result<(), JournalError> {
         match self.lock.take() {
             Some(lock) => lock.remove().map_err(|source| self.journal.lock_error(id, source)),

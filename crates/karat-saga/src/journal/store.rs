@@ -68,6 +68,12 @@ pub(crate) fn hold_run(c: &Connection, id: RunId, by: &ProcessMark) -> Done<()> 
     Ok(())
 }
 
+pub(crate) fn unhold_run(c: &Connection, id: RunId) -> Done<()> {
+    c.prepare_cached("UPDATE runs SET pid = NULL, pid_start = NULL WHERE id = ?1")?
+        .execute([id.to_string()])?;
+    Ok(())
+}
+
 pub(crate) fn end_run(c: &Connection, id: RunId, state: RunState) -> Done<()> {
     c.prepare_cached(
         "UPDATE runs SET state = ?2, ended_ms = ?3, pid = NULL, pid_start = NULL WHERE id = ?1",
