@@ -45,6 +45,7 @@ pub fn write_file_system(
         time: spec.time,
         reserved_percent: spec.reserved_percent,
     };
-    let planned = ext4::plan(entries, &options)?;
+    let entries: Vec<&Entry> = entries.iter().collect();
+    let planned = ext4::plan(&entries, &options)?;
     output::write(&planned.layout, outputs, &Control { progress, cancel })
 }

@@ -1,8 +1,11 @@
 //! Writes bootable disks in user space: GPT, FAT, ext4, qcow2. No loop device, no mount.
 
+mod boot;
 mod bytes;
+mod disk;
 mod error;
 mod ext4;
+mod fat;
 mod filesystem;
 mod gpt;
 mod ids;
@@ -13,6 +16,8 @@ mod segment;
 mod sparse;
 mod tree;
 
+pub use boot::{BootSpec, Firmware};
+pub use disk::{BlockMap, DiskSpec, FileExtents, Report, write_disk};
 pub use error::{Error, Result};
 pub use filesystem::{FileSystemSpec, write_file_system};
 pub use gpt::Partition;

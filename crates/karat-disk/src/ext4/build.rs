@@ -114,7 +114,7 @@ fn all_needs(nodes: &[Node<'_>]) -> Result<Vec<Needs>> {
 }
 
 /// Lays out a file system with these entries.
-pub(crate) fn plan(entries: &[Entry], options: &Options) -> Result<Planned> {
+pub(crate) fn plan(entries: &[&Entry], options: &Options) -> Result<Planned> {
     check(options)?;
     let nodes = nodes::build(entries)?;
     let needs = all_needs(&nodes)?;

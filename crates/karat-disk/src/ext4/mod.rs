@@ -23,7 +23,7 @@ mod xattr;
 
 use uuid::Uuid;
 
-pub(crate) use build::{FileBlocks, plan};
+pub(crate) use build::{Planned, plan};
 
 /// Bytes per block.
 pub(crate) const BLOCK: u64 = 4096;

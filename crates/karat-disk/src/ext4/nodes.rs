@@ -127,8 +127,8 @@ fn file_type(kind: &Kind) -> u8 {
 }
 
 /// Makes the inodes, in path order. The first is the root directory.
-pub(super) fn build(entries: &[Entry]) -> Result<Vec<Node<'_>>> {
-    let mut sorted: Vec<&Entry> = entries.iter().collect();
+pub(super) fn build<'a>(entries: &[&'a Entry]) -> Result<Vec<Node<'a>>> {
+    let mut sorted = entries.to_vec();
     sorted.sort_by(|a, b| by_components(&a.path, &b.path));
     let mut root = None;
     if let Some(first) = sorted.first()
