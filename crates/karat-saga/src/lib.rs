@@ -24,6 +24,8 @@
 mod context;
 mod executor;
 pub mod fault;
+#[cfg(feature = "testing")]
+pub mod harness;
 mod ids;
 pub mod journal;
 mod recover;

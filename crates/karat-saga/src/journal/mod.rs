@@ -24,7 +24,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -102,7 +102,7 @@ impl Journal {
         let lock = self.lock(id)?.ok_or(JournalError::Held { run: id, pid: None })?;
         let by = ProcessMark::own();
         self.call(move |c| store::insert_run(c, id, &info, &by)).await?;
-        Ok(RunHold { journal: self.clone(), id, lock: Some(lock) })
+        Ok(RunHold { journal: self.clone(), id, lock: Mutex::new(Some(lock)) })
     }
 
     /// Takes hold of a run whose process has ended.
@@ -119,7 +119,7 @@ impl Journal {
         }
         let by = ProcessMark::own();
         self.call(move |c| store::hold_run(c, id, &by)).await?;
-        Ok(RunHold { journal: self.clone(), id, lock: Some(lock) })
+        Ok(RunHold { journal: self.clone(), id, lock: Mutex::new(Some(lock)) })
     }
 
     /// All runs, the oldest first.
@@ -164,7 +164,7 @@ impl Journal {
     pub async fn forget_run(&self, id: RunId) -> Result<(), JournalError> {
         let hold = self.take_run(id).await?;
         self.find(JournalError::NoSuchRun(id), move |c| store::delete_run(c, id)).await?;
-        hold.release(id)
+        hold.release(true)
     }
 
     /// Stores an event of a run, and waits until it is committed. Its number must not be used twice.
@@ -323,7 +323,7 @@ impl fmt::Debug for Journal {
 pub struct RunHold {
     journal: Journal,
     id: RunId,
-    lock: Option<RunLock>,
+    lock: Mutex<Option<RunLock>>,
 }
 
 impl RunHold {
@@ -356,33 +356,39 @@ impl RunHold {
 
     /// Ends the run, and lets go of it. The lock's file goes too, unless the run has left something.
     ///
+    /// Nothing may be executed under this hold afterwards.
+    ///
     /// # Errors
     /// When the journal cannot be written; the hold is released even so.
-    pub async fn finish(self, state: RunState) -> Result<(), JournalError> {
+    pub async fn finish(&self, state: RunState) -> Result<(), JournalError> {
         let id = self.id;
-        let left = self
-            .journal
-            .call(move |c| {
-                store::end_run(c, id, state)?;
-                store::unsettled_of(c, id)
-            })
-            .await?;
-        if left == 0 { self.release(id) } else { Ok(()) }
+        let left = self.journal.call(move |c| {
+            store::end_run(c, id, state)?;
+            store::unsettled_of(c, id)
+        });
+        let left = left.await;
+        self.release(matches!(left, Ok(0)))?;
+        left.map(|_| ())
     }
 
     /// Lets go of the run without ending it, so that another process can take it.
     ///
     /// # Errors
     /// When the journal cannot be written; the hold is released even so.
-    pub async fn let_go(self) -> Result<(), JournalError> {
+    pub async fn let_go(&self) -> Result<(), JournalError> {
         let id = self.id;
-        self.journal.call(move |c| store::unhold_run(c, id)).await
+        let stored = self.journal.call(move |c| store::unhold_run(c, id)).await;
+        self.release(false)?;
+        stored
     }
 
-    fn release(mut self, id: RunId) -> Result<(), JournalError> {
-        match self.lock.take() {
-            Some(lock) => lock.remove().map_err(|source| self.journal.lock_error(id, source)),
-            None => Ok(()),
+    fn release(&self, for_good: bool) -> Result<(), JournalError> {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match lock {
+            Some(lock) if for_good => {
+                lock.remove().map_err(|source| self.journal.lock_error(self.id, source))
+            }
+            _ => Ok(()),
         }
     }
 }
