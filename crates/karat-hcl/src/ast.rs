@@ -14,7 +14,7 @@ use crate::diag::Span;
 use crate::json::JsonBody;
 
 /// No expression tree is taller than this; the parser reports an error instead.
-pub const MAX_HEIGHT: u32 = 512;
+pub const MAX_HEIGHT: u32 = 256;
 
 /// A name and its place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -522,6 +522,6 @@ impl Parser<'_> {
 }
 
 /// Normal form C, as Packer makes all text.
-pub(super) fn normal(text: &str) -> String {
+pub(crate) fn normal(text: &str) -> String {
     if text.is_ascii() { text.to_owned() } else { text.nfc().collect() }
 }

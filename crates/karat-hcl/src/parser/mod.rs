@@ -10,6 +10,8 @@ mod brackets;
 mod expr;
 mod template;
 
+pub(crate) use body::normal;
+
 use std::ops::Range;
 
 use crate::ast::{Body, Expr, ExprKind, MAX_HEIGHT, NativeBody, Template, TemplateForm};
