@@ -82,6 +82,12 @@ impl SagaFailure {
         matches!(&self.cause, Cause::Step(error) if error.kind() == StepErrorKind::Cancelled)
     }
 
+    /// What made it fail, with all causes in one line.
+    #[must_use]
+    pub fn cause_text(&self) -> String {
+        self.cause.chain()
+    }
+
     /// The step's error, when it was one.
     #[must_use]
     pub fn step_error(&self) -> Option<&StepError> {

@@ -1,7 +1,8 @@
-//! The executor, recovery and the journal, through a saga that makes files and folders.
+//! The executor, recovery and the journal, through sagas of small steps.
 
 mod executor;
 mod files;
 mod harness;
 mod journal;
+mod probe;
 mod recover;
