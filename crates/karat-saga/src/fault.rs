@@ -301,11 +301,11 @@ mod tests {
         let faults = Faults::parse(" fail@web/launch:before#2 , repeat@*:effect,list").unwrap();
         let cancel = CancellationToken::new();
         let launch = point("web", "launch", BEFORE);
-        assert_eq!(faults.pass(&launch, &cancel).unwrap(), false);
+        assert!(!faults.pass(&launch, &cancel).unwrap());
         assert!(
             faults.pass(&launch, &cancel).unwrap_err().to_string().contains("web/launch:before")
         );
-        assert_eq!(faults.pass(&launch, &cancel).unwrap(), false);
+        assert!(!faults.pass(&launch, &cancel).unwrap());
         assert!(faults.pass(&point("db", "launch", BEFORE), &cancel).is_ok());
         assert!(faults.pass(&point("db", "any", EFFECT), &cancel).unwrap());
         assert_eq!(faults.seen(), ["web/launch:before", "db/launch:before", "db/any:effect"]);

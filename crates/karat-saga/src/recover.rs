@@ -126,6 +126,9 @@ pub async fn recover(
             Err(error) => return Err(error),
         }
     }
+    if !options.list_only {
+        journal.sweep_locks().await?;
+    }
     Ok(report)
 }
 

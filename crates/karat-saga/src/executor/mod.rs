@@ -63,6 +63,9 @@ impl Executor {
 
     /// Runs a saga to its end.
     ///
+    /// Dropping the future leaves everything as a crash would, for `resume` or `recover`; to end a saga early
+    /// use `cancellation`.
+    ///
     /// # Errors
     /// When a step failed, the saga was cancelled or ran out of time, or the journal could not be written.
     /// What was done is then undone already, unless the failure says otherwise.

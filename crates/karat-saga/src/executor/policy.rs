@@ -118,7 +118,11 @@ pub struct UndoPolicy {
 
 impl Default for UndoPolicy {
     fn default() -> Self {
-        Self { attempts: 4, delay: Duration::from_millis(500), timeout: Duration::from_mins(15) }
+        Self {
+            attempts: 4,
+            delay: Duration::from_millis(500),
+            timeout: Duration::from_secs(15 * 60),
+        }
     }
 }
 

@@ -190,6 +190,14 @@ impl Journal {
         }));
     }
 
+    /// The number after a run's last stored event, for a process that goes on with it.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn next_event(&self, run: RunId) -> Result<u64, JournalError> {
+        self.call(move |c| store::next_event(c, run)).await
+    }
+
     /// Waits until everything queued so far is committed.
     ///
     /// # Errors
@@ -253,6 +261,28 @@ impl Journal {
             store::saga_event(c, saga, event, error.as_deref())
         })
         .await
+    }
+
+    /// Removes the lock files that a process left when it died just before its run was written down, or just
+    /// after the run had ended.
+    pub(crate) async fn sweep_locks(&self) -> Result<(), JournalError> {
+        let all = RunLock::all(&self.inner.locks).map_err(|source| JournalError::Open {
+            path: self.inner.locks.clone(),
+            source: Arc::new(source),
+        })?;
+        for id in all {
+            let Some(lock) = self.lock(id)? else { continue };
+            // Looked up under the lock: a run that begins holds it until its record stands.
+            let needed = match self.run(id).await {
+                Ok(run) => run.unsettled > 0 || run.state == RunState::Running,
+                Err(JournalError::NoSuchRun(_)) => false,
+                Err(error) => return Err(error),
+            };
+            if !needed {
+                lock.remove().map_err(|source| self.lock_error(id, source))?;
+            }
+        }
+        Ok(())
     }
 
     fn lock(&self, id: RunId) -> Result<Option<RunLock>, JournalError> {

@@ -106,6 +106,21 @@ impl RunLock {
         }
     }
 
+    /// The runs that have a lock file, held or not.
+    pub(crate) fn all(dir: &Path) -> io::Result<Vec<RunId>> {
+        let entries = match std::fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".lock"));
+            all.extend(id.and_then(|id| id.parse::<RunId>().ok()));
+        }
+        Ok(all)
+    }
+
     /// Releases the lock and removes its file, when the run will not be held again.
     pub(crate) fn remove(self) -> io::Result<()> {
         // Removed while locked: who has opened it meanwhile finds that the name is gone, and tries again.
@@ -145,7 +160,9 @@ mod tests {
         let mark = ProcessMark { pid: child.id(), start: start_of(child.id()).unwrap(), ..own };
         assert!(mark.is_other_and_lives());
         assert!(!ProcessMark { start: mark.start + 1, ..mark.clone() }.is_other_and_lives());
-        assert!(!ProcessMark { boot: "another".to_owned(), ..mark.clone() }.is_other_and_lives());
+        let mut rebooted = mark.clone();
+        rebooted.boot.push('x');
+        assert!(!rebooted.is_other_and_lives());
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!mark.is_other_and_lives());

@@ -326,6 +326,13 @@ pub(crate) fn insert_event(c: &Connection, run: RunId, seq: u64, body: &str) -> 
     Ok(())
 }
 
+pub(crate) fn next_event(c: &Connection, run: RunId) -> Done<u64> {
+    let last: Option<i64> = c
+        .prepare_cached("SELECT max(seq) FROM events WHERE run = ?1")?
+        .query_row([run.to_string()], |row| row.get(0))?;
+    Ok(last.map_or(0, |last| last.cast_unsigned().saturating_add(1)))
+}
+
 pub(crate) fn events(
     c: &Connection,
     run: RunId,

@@ -149,3 +149,63 @@ fn batch(connection: &Connection, first: Job, queue: &Receiver<Job>) {
         tell(committed.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection whose file may not grow, as on a full disk.
+    fn full() -> (tempfile::TempDir, Connection) {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = Connection::open(dir.path().join("x.db")).unwrap();
+        connection.pragma_update(None, "journal_mode", "wal").unwrap();
+        connection.execute_batch("CREATE TABLE t (a)").unwrap();
+        (dir, connection)
+    }
+
+    fn insert(writer: &Writer, bytes: usize) -> oneshot::Receiver<Result<(), JobError>> {
+        writer.queue(move |c| {
+            c.execute("INSERT INTO t VALUES (zeroblob(?1))", [i64::try_from(bytes).unwrap()])?;
+            Ok(())
+        })
+    }
+
+    fn count(writer: &Writer) -> i64 {
+        let counted =
+            writer.queue(|c| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get(0))?));
+        counted.blocking_recv().unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_failed_job_undoes_only_itself() {
+        let (_dir, connection) = full();
+        let writer = Writer::start(connection).unwrap();
+        let jobs: Vec<_> = (0..100)
+            .map(|n| {
+                writer.queue(move |c| {
+                    c.execute("INSERT INTO t VALUES (?1)", [n])?;
+                    if n % 2 == 0 { Ok(n) } else { Err(JobError::NotFound) }
+                })
+            })
+            .collect();
+        for (n, job) in jobs.into_iter().enumerate() {
+            assert_eq!(job.blocking_recv().unwrap().is_ok(), n % 2 == 0);
+        }
+        assert_eq!(count(&writer), 50);
+    }
+
+    /// Whoever is told that a job was done finds its work, and nobody waits forever.
+    #[test]
+    fn a_full_disk_is_told_to_everyone_it_concerns() {
+        let (_dir, connection) = full();
+        connection.pragma_update(None, "max_page_count", 60).unwrap();
+        let writer = Writer::start(connection).unwrap();
+        let jobs: Vec<_> = (0..200).map(|_| insert(&writer, 3000)).collect();
+        let done =
+            jobs.into_iter().map(|job| job.blocking_recv().unwrap()).filter(Result::is_ok).count();
+        assert!(done < 200);
+        assert_eq!(count(&writer), i64::try_from(done).unwrap());
+        assert!(insert(&writer, 1_000_000).blocking_recv().unwrap().is_err());
+        assert_eq!(count(&writer), i64::try_from(done).unwrap());
+    }
+}

@@ -317,9 +317,58 @@ async fn two_hundred_sagas_side_by_side() {
     }
     let done = tasks.join_all().await;
     assert!(done.iter().all(Result::is_ok));
-    eprintln!("200 sagas of 3 steps: {:?}", since.elapsed());
-    assert!(since.elapsed() < Duration::from_secs(20));
+    // Alone it takes some 0.1 s; the limit allows for a busy machine.
+    assert!(since.elapsed() < Duration::from_secs(20), "{:?}", since.elapsed());
     let sagas = bench.journal.sagas(bench.hold.id()).await.unwrap();
     assert_eq!(sagas.len(), 200);
     assert!(sagas.iter().all(|saga| saga.state == SagaState::Succeeded));
+}
+
+/// Makes the journal refuse some writes, as it does when its disk is full.
+fn refuse(bench: &Bench, when: &str) -> rusqlite::Connection {
+    let other = rusqlite::Connection::open(bench.journal.path()).unwrap();
+    other
+        .execute_batch(&format!(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON nodes WHEN {when}
+             BEGIN SELECT RAISE(ABORT, 'no space left'); END"
+        ))
+        .unwrap();
+    other
+}
+
+#[tokio::test]
+async fn a_step_whose_intent_cannot_be_stored_is_not_run() {
+    let bench = Bench::new(quick()).await;
+    refuse(&bench, "NEW.name = 'b' AND NEW.state = 'running'");
+    let failure =
+        bench.execute([("a", Probe::default()), ("b", Probe::default())]).await.unwrap_err();
+    assert!(failure.cause_text().contains("no space left"), "{}", failure.cause_text());
+    assert_eq!(failure.node.as_deref(), Some("b"));
+    assert_eq!(bench.calls.all(), ["run a", "undo a"]);
+    assert_eq!(bench.states().await.0, SagaState::Failed);
+}
+
+#[tokio::test]
+async fn a_step_whose_result_cannot_be_stored_is_undone() {
+    let bench = Bench::new(quick()).await;
+    refuse(&bench, "NEW.name = 'b' AND NEW.state = 'done'");
+    let steps = [("a", Probe::default()), ("b", Probe::kept())];
+    let failure = bench.execute(steps).await.unwrap_err();
+    assert_eq!(failure.ending, Ending::Undone);
+    assert_eq!(bench.calls.all(), ["run a", "run b", "undo b", "undo a"]);
+    assert_eq!(bench.states().await.0, SagaState::Failed);
+}
+
+#[tokio::test]
+async fn undoing_does_not_wait_for_the_journal() {
+    let bench = Bench::new(quick()).await;
+    let other = refuse(&bench, "NEW.state IN ('undoing', 'undone', 'failed')");
+    let steps = [("a", Probe::default()), ("b", Probe::runs(Does::Fail(9)))];
+    let failure = bench.execute(steps).await.unwrap_err();
+    assert_eq!(failure.ending, Ending::Undone);
+    assert_eq!(bench.calls.all(), ["run a", "run b", "undo b", "undo a"]);
+    use NodeState::{Done, Running};
+    assert_eq!(bench.states().await.1, [Done, Running]);
+    // The journal knows less than was done, which is the safe side: undoing again is harmless.
+    other.execute_batch("DROP TRIGGER refuse").unwrap();
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use karat_saga::{
-    Cancellation, Executor, Journal, JournalError, RecoverOptions, RunInfo, RunState, recover,
+    Cancellation, Executor, Journal, JournalError, RecoverOptions, RunId, RunInfo, RunState,
+    recover,
 };
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -54,6 +55,8 @@ async fn runs_and_events_are_read_back_by_another_connection() {
     assert_eq!(all.len(), 1000);
     assert_eq!(all[0].body, r#"{"kind":"started"}"#);
     assert!(all.iter().enumerate().all(|(i, event)| event.seq == i as u64));
+    assert_eq!(other.next_event(id).await.unwrap(), 1000);
+    assert_eq!(other.next_event(RunId::generate()).await.unwrap(), 0);
     let some = other.events(id, 998, 1).await.unwrap();
     assert_eq!((some.len(), some[0].body.as_str()), (1, "line 998"));
 

@@ -134,6 +134,7 @@ async fn child_that_holds_a_run() {
     let hold = Arc::new(journal.begin_run(RunInfo::default()).await.unwrap());
     let executor = Executor::new(hold, services().0);
     let steps = [("a", Probe::default()), ("b", Probe::runs(Does::WaitDeaf))];
+    // The parent waits for this.
     eprintln!("ready");
     let _ = executor.execute(saga(steps).unwrap(), &Cancellation::new()).await;
 }
@@ -190,4 +191,25 @@ async fn the_run_of_a_live_process_is_not_touched() {
     let (report, calls) = recover_with(&journal, &registry(), &options()).await;
     assert_eq!((report.held.len(), report.left().count()), (0, 0));
     assert_eq!(calls.all(), ["undo b", "undo a"]);
+}
+
+#[tokio::test]
+async fn lock_files_of_runs_that_never_began_or_have_ended_are_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let live = journal.begin_run(RunInfo::default()).await.unwrap();
+    let ended = journal.begin_run(RunInfo::default()).await.unwrap();
+    ended.finish(RunState::Succeeded).await.unwrap();
+    let locks = dir.path().join("runs");
+    for id in [ended.id(), karat_saga::RunId::generate()] {
+        std::fs::write(locks.join(format!("{id}.lock")), "").unwrap();
+    }
+    std::fs::write(locks.join("notes.txt"), "not ours").unwrap();
+    let (report, _) = recover_with(&journal, &registry(), &options()).await;
+    assert!(report.runs.is_empty());
+    assert_eq!(report.held, [live.id()]);
+    let mut left: Vec<_> =
+        std::fs::read_dir(&locks).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, [format!("{}.lock", live.id()).as_str(), "notes.txt"]);
 }
