@@ -372,7 +372,7 @@ mod tests {
         let id = map.add("a.hcl", "é = 1\r\nb\n");
         let source = map.get(id).unwrap();
         assert_eq!(source.position(3), Position { line: 1, column: 3 });
-        assert_eq!(source.position(7), Position { line: 2, column: 1 });
+        assert_eq!(source.position(8), Position { line: 2, column: 1 });
         assert_eq!(source.position(99), Position { line: 3, column: 1 });
         assert_eq!(source.line(1), "é = 1");
         assert_eq!(source.line(9), "");

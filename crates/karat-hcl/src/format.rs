@@ -10,6 +10,9 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::token::{Start, Token, TokenKind as K, lex};
 
+/// Deeper levels are not indented further. No text without errors has so many.
+const MAX_INDENT: usize = 200;
+
 /// Lays a text out. The result of a result is itself.
 ///
 /// A text with syntax errors is laid out as far as it makes sense; callers should refuse it.
@@ -141,7 +144,7 @@ fn indent(tokens: &mut [Cell<'_>], lines: &[Line]) {
             }
             width = levels.len();
         }
-        tokens[first].blanks = 2 * width;
+        tokens[first].blanks = 2 * width.min(MAX_INDENT);
     }
 }
 

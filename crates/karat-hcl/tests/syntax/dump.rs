@@ -7,7 +7,7 @@ use karat_hcl::ast::{
 };
 
 /// A body: `{(= name value) (block type "label" {…})}`.
-pub fn body(body: &Body) -> String {
+pub(crate) fn body(body: &Body) -> String {
     let Body::Native(body) = body else { return "json".to_owned() };
     let items: Vec<String> = body
         .items
@@ -27,7 +27,7 @@ pub fn body(body: &Body) -> String {
 }
 
 /// An expression.
-pub fn expr(e: &Expr) -> String {
+pub(crate) fn expr(e: &Expr) -> String {
     match &e.kind {
         ExprKind::Null => "null".into(),
         ExprKind::Bool(b) => b.to_string(),
