@@ -10,6 +10,7 @@
 //! | `journal/` | the SQLite file: intent before a side effect, result after it |
 //! | `executor/` | forward, undo, what happens on failure and on cancellation, resume |
 //! | `recover.rs` | finishing what dead runs left |
+//! | `observe.rs` | [`Observer`]: what a report can follow while sagas run |
 //! | `fault.rs` | failures on request, at any point |
 //! | `harness.rs` | the tests that every saga gets (feature `testing`) |
 //!
@@ -28,6 +29,7 @@ pub mod fault;
 pub mod harness;
 mod ids;
 pub mod journal;
+mod observe;
 mod recover;
 mod saga;
 mod services;
@@ -42,6 +44,7 @@ pub use executor::{
 pub use fault::{FaultSpecError, Faults};
 pub use ids::{ParseIdError, RunId, SagaId};
 pub use journal::{Journal, JournalError, RunHold, RunInfo, RunState};
+pub use observe::{Observer, Place, Progress};
 pub use recover::{RecoverOptions, RecoverReport, RecoveredRun, RecoveredSaga, recover};
 pub use saga::{Node, Saga, SagaError};
 pub use services::Services;

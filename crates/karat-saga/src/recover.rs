@@ -4,12 +4,15 @@
 //! keep what is kept; of all others everything is undone. A run that a live process holds is not touched, and a
 //! run is held while it is recovered, so any number of recoveries may run at once.
 
+use std::sync::Arc;
+
 use futures::StreamExt;
 
 use crate::executor::{Cancellation, Left, Surroundings, UndoPolicy, Work};
 use crate::fault::Faults;
 use crate::ids::{RunId, SagaId};
 use crate::journal::{Journal, JournalError, RunHold, RunRecord, RunState, SagaRecord};
+use crate::observe::Observer;
 use crate::services::Services;
 use crate::state::{SagaEvent, SagaState};
 use crate::step::{Lifetime, StepRegistry};
@@ -30,6 +33,8 @@ pub struct RecoverOptions {
     pub undo: UndoPolicy,
     /// Faults to inject.
     pub faults: Faults,
+    /// Someone to follow it.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// What was recovered, or would be.
@@ -118,6 +123,7 @@ pub async fn recover(
                     journal: journal.clone(),
                     services: services.clone(),
                     faults: options.faults.clone(),
+                    observer: options.observer.clone(),
                 };
                 let done = recover_run(hold, run, registry, around, options, cancellation).await?;
                 report.runs.push(done);

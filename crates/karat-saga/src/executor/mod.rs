@@ -14,6 +14,7 @@ use std::time::Instant;
 use crate::fault::{AFTER, BEFORE, Faults};
 use crate::ids::SagaId;
 use crate::journal::{JournalError, NewNode, RunHold};
+use crate::observe::{Observer, Progress};
 use crate::saga::Saga;
 use crate::services::Services;
 use crate::state::{NodeEvent, NodeState, SagaEvent, SagaState};
@@ -43,7 +44,7 @@ impl Executor {
     #[must_use]
     pub fn new(hold: Arc<RunHold>, services: Services) -> Self {
         let journal = hold.journal().clone();
-        let around = Surroundings { journal, services, faults: Faults::none() };
+        let around = Surroundings { journal, services, faults: Faults::none(), observer: None };
         Self { hold, around, policy: Policy::default() }
     }
 
@@ -51,6 +52,13 @@ impl Executor {
     #[must_use]
     pub fn with_faults(mut self, faults: Faults) -> Self {
         self.around.faults = faults;
+        self
+    }
+
+    /// With someone to follow it.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.around.observer = Some(observer);
         self
     }
 
@@ -235,6 +243,8 @@ impl Executor {
             .map_err(Cause::Journal)?;
         work.nodes[index].state = started;
         work.nodes[index].output = None;
+        work.tell(index, &Progress::Running);
+        let since = Instant::now();
 
         let ran = match work.pass(index, BEFORE) {
             Ok(_) => work.effect(index, self.policy.grace, deadline).await,
@@ -244,6 +254,7 @@ impl Executor {
             Ok(output) => output,
             Err(error) => {
                 work.note(index, NodeEvent::Fail, Some(error.chain())).await;
+                work.tell(index, &Progress::Failed { error: &error, took: since.elapsed() });
                 return Err(Cause::Step(error));
             }
         };
@@ -256,6 +267,7 @@ impl Executor {
             .await
             .map_err(Cause::Journal)?;
         work.nodes[index].state = finished;
+        work.tell(index, &Progress::Done { took: since.elapsed() });
         match work.pass(index, AFTER) {
             // The saga is complete, and nothing that comes after can make it fail.
             Err(error) if last => {

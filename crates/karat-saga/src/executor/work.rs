@@ -14,6 +14,7 @@ use crate::context::{Inner, Outputs, StepContext};
 use crate::fault::{EFFECT, Faults, Point, UNDO_AFTER, UNDO_BEFORE, UNDO_EFFECT};
 use crate::ids::{RunId, SagaId};
 use crate::journal::{Journal, NodeRecord, SagaRecord};
+use crate::observe::{Observer, Place, Progress};
 use crate::saga::Node;
 use crate::services::Services;
 use crate::state::{NodeEvent, NodeState, SagaEvent};
@@ -25,6 +26,7 @@ pub(crate) struct Surroundings {
     pub(crate) journal: Journal,
     pub(crate) services: Services,
     pub(crate) faults: Faults,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 /// A saga at work.
@@ -130,6 +132,21 @@ impl Work {
         })
     }
 
+    /// Tells the observer.
+    pub(crate) fn tell(&self, index: usize, progress: &Progress<'_>) {
+        if let Some(observer) = &self.around.observer {
+            let node = &self.nodes[index];
+            let place = Place {
+                run: self.run,
+                saga: self.id,
+                saga_name: &self.name,
+                node: &node.name,
+                kind: &node.kind,
+            };
+            observer.observe(&place, progress);
+        }
+    }
+
     /// Passes a fault point. `Ok(true)` asks for a repetition.
     pub(crate) fn pass(&self, index: usize, phase: &str) -> Result<bool, StepError> {
         let point = Point { saga: &self.name, node: &self.nodes[index].name, phase };
@@ -197,6 +214,8 @@ impl Work {
         // Undoing goes on when the journal fails, as on a full disk: the node is stored as having an effect,
         // and undoing it once more is harmless.
         self.note(index, NodeEvent::Undo, None).await;
+        self.tell(index, &Progress::Undoing);
+        let since = Instant::now();
         let mut delay = policy.delay;
         let mut attempt = 1;
         let error = loop {
@@ -204,6 +223,7 @@ impl Work {
                 Ok(()) => {
                     self.note(index, NodeEvent::UndoFinish, None).await;
                     self.nodes[index].output = None;
+                    self.tell(index, &Progress::Undone { took: since.elapsed() });
                     return self.pass(index, UNDO_AFTER).map(|_| ()).or_else(|error| {
                         tracing::warn!(%error, "a failure after undoing changes nothing");
                         Ok(())
@@ -216,7 +236,11 @@ impl Work {
                         error = error.chain(),
                         "undoing failed"
                     );
-                    if attempt >= policy.attempts || self.nodes[index].step.is_err() {
+                    let last = attempt >= policy.attempts
+                        || self.nodes[index].step.is_err()
+                        || stop.is_cancelled();
+                    self.tell(index, &Progress::UndoFailed { error: &error, again: !last });
+                    if last {
                         break error;
                     }
                 }

@@ -55,6 +55,9 @@ fn start_of(pid: u32) -> Option<u64> {
 }
 
 /// The lock of one run, held until dropped.
+///
+/// The file is closed on `exec`, so child programs do not inherit it. A process forked without `exec` shares the
+/// lock, and keeps the run held for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct RunLock {
     file: File,

@@ -9,6 +9,7 @@ use karat_saga::{
     NodeState, OnError, Policy, RunHold, RunInfo, SagaFailure, SagaState, StepContext, StepError,
     StepErrorKind, UndoPolicy,
 };
+use karat_saga::{Observer, Place, Progress};
 
 use crate::probe::{Calls, Does, Probe, registry, saga, services};
 
@@ -371,4 +372,49 @@ async fn undoing_does_not_wait_for_the_journal() {
     assert_eq!(bench.states().await.1, [Done, Running]);
     // The journal knows less than was done, which is the safe side: undoing again is harmless.
     other.execute_batch("DROP TRIGGER refuse").unwrap();
+}
+
+#[derive(Debug, Default)]
+struct Followed(std::sync::Mutex<Vec<String>>);
+
+impl Observer for Followed {
+    fn observe(&self, place: &Place<'_>, progress: &Progress<'_>) {
+        let what = match progress {
+            Progress::Running => "running".to_owned(),
+            Progress::Done { .. } => "done".to_owned(),
+            Progress::Failed { error, .. } => format!("failed: {error}"),
+            Progress::Undoing => "undoing".to_owned(),
+            Progress::Undone { .. } => "undone".to_owned(),
+            Progress::UndoFailed { error, again } => {
+                format!("undo failed: {error}, again: {again}")
+            }
+            _ => "?".to_owned(),
+        };
+        self.0.lock().unwrap().push(format!("{}/{} {what}", place.saga_name, place.node));
+    }
+}
+
+#[tokio::test]
+async fn an_observer_follows_every_step_both_ways() {
+    let bench =
+        Bench::new(Policy { undo: UndoPolicy { attempts: 2, ..quick().undo }, ..quick() }).await;
+    let followed = Arc::new(Followed::default());
+    let executor = bench.executor.clone().with_observer(followed.clone());
+    let steps = [("a", Probe::undoes(Does::Fail(9))), ("b", Probe::runs(Does::Fail(9)))];
+    executor.execute(saga(steps).unwrap(), &bench.cancellation).await.unwrap_err();
+    let told = followed.0.lock().unwrap().clone();
+    assert_eq!(
+        told,
+        [
+            "probes/a running",
+            "probes/a done",
+            "probes/b running",
+            "probes/b failed: run b does not want to",
+            "probes/b undoing",
+            "probes/b undone",
+            "probes/a undoing",
+            "probes/a undo failed: undo a does not want to, again: true",
+            "probes/a undo failed: undo a does not want to, again: false",
+        ]
+    );
 }
