@@ -184,6 +184,14 @@ pub(crate) fn format(float: &Float, verb: char, places: Option<usize>) -> String
     out
 }
 
+/// `0.digits * 10^exp` as C's `%g` with all its digits.
+pub(crate) fn general_text(neg: bool, digits: Vec<u8>, exp: i64) -> String {
+    let mut out = if neg { "-".to_owned() } else { String::new() };
+    let places = digits.len();
+    general(&Decimal { digits, exp }, 'g', places, false, &mut out);
+    out
+}
+
 // `given`: whether `%g` was asked for a number of places; only then is that the threshold.
 fn general(decimal: &Decimal, verb: char, places: usize, given: bool, out: &mut String) {
     let len = decimal.digits.len();

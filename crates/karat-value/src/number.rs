@@ -364,6 +364,256 @@ impl Number {
     }
 }
 
+/// A double as C's `%g` with the fewest digits that read back the same double.
+fn format_f64(value: f64) -> String {
+    if !value.is_finite() {
+        return if value > 0.0 { "+Inf".into() } else { "-Inf".into() };
+    }
+    if value == 0.0 {
+        return "0".into();
+    }
+    // "d.ddde-7": the digits are the shortest already.
+    let text = format!("{:e}", value.abs());
+    let (mantissa, exp) = text.split_once('e').unwrap_or((&text, "0"));
+    let digits = mantissa.replace('.', "").into_bytes();
+    let exp = exp.parse::<i64>().unwrap_or(0) + 1;
+    decimal::general_text(value < 0.0, digits, exp)
+}
+
+fn parse(text: &str) -> Result<Self, NumberError> {
+        parse(text).map(Self::big)
+    }
+
+    /// The whole number in `text` with digits `0-9a-zA-Z` below `radix` (2 to 62; from 37 on,
+    /// capitals come after small letters), with an optional sign.
+    pub fn parse_radix(text: &str, radix: u32) -> Result<Self, NumberError> {
+        let (negative, digits) = match text.as_bytes() {
+            [b'-', rest @ ..] => (true, rest),
+            [b'+', rest @ ..] => (false, rest),
+            all => (false, all),
+        };
+        if digits.is_empty() || !(2..=62).contains(&radix) || digits.len() > 65_536 {
+            return Err(NumberError::NotANumber);
+        }
+        let mut value = UBig::ZERO;
+        for digit in digits {
+            let digit = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'z' => digit - b'a' + 10,
+                b'A'..=b'Z' if radix <= 36 => digit - b'A' + 10,
+                b'A'..=b'Z' => digit - b'A' + 36,
+                _ => return Err(NumberError::NotANumber),
+            };
+            if u32::from(digit) >= radix {
+                return Err(NumberError::NotANumber);
+            }
+            value = value * radix + digit;
+        }
+        let sign = if negative { Sign::Negative } else { Sign::Positive };
+        Ok(Self::from_bigint(&IBig::from_parts(sign, value)))
+    }
+
+    /// The exact value as a machine integer, if it is one. Negative zero is 0.
+    pub fn to_i64(&self) -> Option<i64> {
+        match &self.0 {
+            Repr::Small { value, .. } => Some(*value),
+            Repr::Big(float) if float.is_integer() => {
+                let magnitude = i128::try_from(&float.trunc()?).ok()?;
+                i64::try_from(if float.neg { -magnitude } else { magnitude }).ok()
+            }
+            Repr::Big(_) => None,
+        }
+    }
+
+    /// The exact value as an index or count, if it is one.
+    pub fn to_usize(&self) -> Option<usize> {
+        usize::try_from(self.to_i64()?).ok()
+    }
+
+    /// The exact value as an integer of any size, if it is whole.
+    pub fn to_bigint(&self) -> Option<IBig> {
+        self.is_integer().then(|| self.trunc_bigint())?
+    }
+
+    /// The whole part, rounded towards zero; `None` for infinities.
+    pub fn trunc_bigint(&self) -> Option<IBig> {
+        let float = self.float();
+        let sign = if float.neg { Sign::Negative } else { Sign::Positive };
+        Some(IBig::from_parts(sign, float.trunc()?))
+    }
+
+    /// The nearest double; infinite when out of range.
+    pub fn to_f64(&self) -> f64 {
+        match &self.0 {
+            Repr::Small { value, .. } => *value as f64,
+            Repr::Big(float) => float.to_f64(),
+        }
+    }
+
+    /// Whether it is a whole number. Infinities are not.
+    pub fn is_integer(&self) -> bool {
+        match &self.0 {
+            Repr::Small { .. } => true,
+            Repr::Big(float) => float.is_integer(),
+        }
+    }
+
+    /// Whether it is ±infinity.
+    pub fn is_infinite(&self) -> bool {
+        matches!(&self.0, Repr::Big(float) if matches!(float.kind, Kind::Infinite))
+    }
+
+    /// Whether it is zero, of either sign.
+    pub fn is_zero(&self) -> bool {
+        match &self.0 {
+            Repr::Small { value, .. } => *value == 0,
+            Repr::Big(float) => matches!(float.kind, Kind::Zero),
+        }
+    }
+
+    /// Whether its sign is negative, true also of negative zero.
+    pub fn is_sign_negative(&self) -> bool {
+        match &self.0 {
+            Repr::Small { value, .. } => *value < 0,
+            Repr::Big(float) => float.neg,
+        }
+    }
+
+    /// -1, 0 or 1.
+    pub fn signum(&self) -> i64 {
+        match (self.is_zero(), self.is_sign_negative()) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        }
+    }
+
+    /// The number without its sign.
+    #[must_use]
+    pub fn abs(&self) -> Self {
+        if self.is_sign_negative() { self.neg() } else { self.clone() }
+    }
+
+    /// The number with its sign turned; of 0 it is -0.
+    #[must_use]
+    pub fn neg(&self) -> Self {
+        match &self.0 {
+            Repr::Small { value, prec } if *value != 0 && *value != i64::MIN => {
+                Self::small(-value, *prec)
+            }
+            _ => Self::big(self.float().neg()),
+        }
+    }
+
+    /// Rounded down to a whole number. Infinities stay.
+    #[must_use]
+    pub fn floor(&self) -> Self {
+        self.whole(true)
+    }
+
+    /// Rounded up to a whole number. Infinities stay.
+    #[must_use]
+    pub fn ceil(&self) -> Self {
+        self.whole(false)
+    }
+
+    fn whole(&self, down: bool) -> Self {
+        if self.is_integer() {
+            return self.clone();
+        }
+        match self.trunc_bigint() {
+            None => self.clone(),
+            Some(whole) if down == self.is_sign_negative() => {
+                let step = if down { -IBig::ONE } else { IBig::ONE };
+                Self::from_bigint(&(whole + step))
+            }
+            Some(whole) => Self::from_bigint(&whole),
+        }
+    }
+
+    /// `self + other`
+    pub fn add(&self, other: &Self) -> Result<Self, NumberError> {
+        let prec = self.precision().max(other.precision());
+        if let (Repr::Small { value: a, .. }, Repr::Small { value: b, .. }) = (&self.0, &other.0)
+            && let Some(sum) = a.checked_add(*b)
+        {
+            return Ok(Self::small(sum, prec));
+        }
+        self.float().add(&other.float(), prec).map(Self::big)
+    }
+
+    /// `self - other`
+    pub fn sub(&self, other: &Self) -> Result<Self, NumberError> {
+        let prec = self.precision().max(other.precision());
+        if let (Repr::Small { value: a, .. }, Repr::Small { value: b, .. }) = (&self.0, &other.0)
+            && let Some(difference) = a.checked_sub(*b)
+        {
+            return Ok(Self::small(difference, prec));
+        }
+        self.float().add(&other.float().neg(), prec).map(Self::big)
+    }
+
+    /// `self * other`
+    pub fn mul(&self, other: &Self) -> Result<Self, NumberError> {
+        let prec = self.precision().max(other.precision());
+        if let (Repr::Small { value: a, .. }, Repr::Small { value: b, .. }) = (&self.0, &other.0)
+            && *a != 0
+            && *b != 0
+            && let Some(product) = a.checked_mul(*b)
+        {
+            return Ok(Self::small(product, prec));
+        }
+        self.float().mul(&other.float(), prec).map(Self::big)
+    }
+
+    /// `self / other`; by zero it is infinite.
+    pub fn div(&self, other: &Self) -> Result<Self, NumberError> {
+        let prec = self.precision().max(other.precision());
+        self.float().div(&other.float(), prec).map(Self::big)
+    }
+
+    /// `self % other`, with the sign of `self`; by zero it is `self`.
+    pub fn rem(&self, other: &Self) -> Result<Self, NumberError> {
+        if self.is_infinite() || other.is_infinite() {
+            return Err(NumberError::InfiniteModulo);
+        }
+        if other.is_zero() {
+            return Ok(self.clone());
+        }
+        let (a, b) = (self.float(), other.float());
+        let quotient = a.div(&b, a.prec.max(b.prec))?;
+        let Some(whole) = quotient.trunc() else { return Err(NumberError::InfiniteModulo) };
+        let whole = Float::round(quotient.neg, whole, 0, a.prec, false);
+        let product = b.mul(&whole, a.prec)?;
+        a.add(&product.neg(), a.prec).map(Self::big)
+    }
+
+    /// The shortest decimal, never with an exponent, that reads back as the same number at its
+    /// precision: what a number becomes as text. `+Inf`, `-Inf` for infinities.
+    pub fn to_text(&self) -> String {
+        match &self.0 {
+            Repr::Small { value, .. } => value.to_string(),
+            Repr::Big(float) => decimal::format(float, 'f', None),
+        }
+    }
+
+    /// As C's printf writes it with the verb `e`, `E`, `f`, `F`, `g` or `G` and a number of
+    /// places; `None` for the fewest digits that read back the same at its precision. No width,
+    /// no flags; infinities are `+Inf`, `-Inf`.
+    pub fn format(&self, verb: char, places: Option<usize>) -> String {
+        let verb = if verb == 'F' { 'f' } else { verb };
+        decimal::format(&self.float(), verb, places)
+    }
+
+    /// What a console prints: whole numbers of 64 bits in full, all others as a double with `%g`.
+    pub fn console(&self) -> String {
+        match self.to_i64() {
+            Some(value) => value.to_string(),
+            None => format_f64(self.to_f64()),
+        }
+    }
+}
+
 /// A double as C's `%g` with the fewest digits that read back the same.
 fn format_f64(value: f64) -> String {
     decimal::format(&Float::from_f64(value), 'g', None)
