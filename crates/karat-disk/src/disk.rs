@@ -1,5 +1,7 @@
 //! A bootable disk: partition table, EFI system partition, root file system, boot loader.
 
+use std::io::Read;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -12,7 +14,7 @@ use crate::gpt::{self, Partition};
 use crate::ids::derive_uuid;
 use crate::output::{self, Control, Output, Progress, Written};
 use crate::segment::Layout;
-use crate::tree::{Content, Entry, Kind, Timestamp};
+use crate::tree::{Entry, Kind, Timestamp};
 use crate::{ext4, fat};
 
 const MIB: u64 = 1 << 20;
@@ -302,20 +304,11 @@ fn has_fstab(entries: &[Entry]) -> Result<bool> {
         return Ok(false);
     };
     let Kind::File { size, content, .. } = &entry.kind else { return Ok(true) };
-    let bytes = match content {
-        Content::Bytes(bytes) => bytes.to_vec(),
-        Content::HostFile(path) => {
-            std::fs::read(path).map_err(|error| Error::io("read", path, error))?
-        }
-        Content::HostRange { path, offset } => {
-            use std::os::unix::fs::FileExt;
-            let mut bytes = vec![0u8; usize::try_from(*size).unwrap_or(0).min(1 << 20)];
-            std::fs::File::open(path)
-                .and_then(|file| file.read_exact_at(&mut bytes, *offset))
-                .map_err(|error| Error::io("read", path, error))?;
-            bytes
-        }
-    };
+    let mut bytes = Vec::new();
+    content
+        .reader(*size)
+        .and_then(|reader| reader.take(1 << 20).read_to_end(&mut bytes))
+        .map_err(|error| Error::io("read", Path::new("/etc/fstab of the tree"), error))?;
     let text = String::from_utf8_lossy(&bytes);
     Ok(text.lines().any(|line| !line.trim().is_empty() && !line.trim().starts_with('#')))
 }

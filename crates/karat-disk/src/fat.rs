@@ -352,6 +352,7 @@ impl Writer {
 
     fn content(&mut self, first: u32, size: u64, content: &Content) {
         let offset = self.geometry.cluster_start(first);
+        let mut parts = Vec::new();
         let mut file = |path: &std::path::Path, offset| {
             self.layout.files.push(HostFile { path: path.to_owned() });
             Source::File { index: self.layout.files.len() - 1, offset }
@@ -360,6 +361,14 @@ impl Writer {
             Content::Bytes(data) => Source::Bytes { data: data.clone(), start: 0 },
             Content::HostFile(path) => file(path, 0),
             Content::HostRange { path, offset } => file(path, *offset),
+            Content::HostExtents { path, extents } => {
+                for (at, on_host, len) in extents.iter() {
+                    let source = file(path, *on_host);
+                    parts.push(Segment { offset: offset + at, len: *len, source });
+                }
+                self.layout.segments.append(&mut parts);
+                return;
+            }
         };
         self.layout.segments.push(Segment { offset, len: size, source });
     }

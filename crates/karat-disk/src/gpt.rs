@@ -15,11 +15,12 @@ const SLOT: usize = 128;
 const TABLE_SECTORS: u64 = (SLOTS * SLOT) as u64 / SECTOR;
 
 /// Type of the partition that holds GRUB's core image on BIOS machines.
-pub const BIOS_BOOT: Uuid = Uuid::from_u128(0x2168_6148_6449_6E6F_744E_6565_6445_4649);
+pub(crate) const BIOS_BOOT: Uuid = Uuid::from_u128(0x2168_6148_6449_6E6F_744E_6565_6445_4649);
 /// Type of an EFI system partition.
-pub const EFI_SYSTEM: Uuid = Uuid::from_u128(0xC12A_7328_F81F_11D2_BA4B_00A0_C93E_C93B);
+pub(crate) const EFI_SYSTEM: Uuid = Uuid::from_u128(0xC12A_7328_F81F_11D2_BA4B_00A0_C93E_C93B);
 /// Type of a root file system for x86-64 (Discoverable Partitions Specification).
-pub const LINUX_ROOT_X86_64: Uuid = Uuid::from_u128(0x4F68_BCE3_E8CD_4DB1_96E7_FBCA_F984_B709);
+pub(crate) const LINUX_ROOT_X86_64: Uuid =
+    Uuid::from_u128(0x4F68_BCE3_E8CD_4DB1_96E7_FBCA_F984_B709);
 
 /// One partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +36,6 @@ pub struct Partition {
     /// Name, at most 36 UTF-16 units.
     pub name: String,
 }
-
-/// Sectors at the end of a disk that the backup table takes.
-pub(crate) const BACKUP_BYTES: u64 = (TABLE_SECTORS + 1) * SECTOR;
 
 /// Places protective MBR, primary and backup table on a disk of `layout.size` bytes.
 ///

@@ -54,6 +54,7 @@ pub(crate) fn data_runs(
         }
         Content::HostFile(path) => (path, 0, true),
         Content::HostRange { path, offset } => (path, *offset, false),
+        Content::HostExtents { path, extents } => return extent_runs(path, extents, size, block),
     };
     let meta = std::fs::symlink_metadata(path)
         .map_err(|error| Problem::Io("read", path.clone(), error))?;
@@ -72,6 +73,29 @@ pub(crate) fn data_runs(
         return Ok(whole());
     }
     scan(path, start, size, block).map_err(|error| Problem::Io("read", path.clone(), error))
+}
+
+fn extent_runs(
+    path: &Path,
+    extents: &[(u64, u64, u64)],
+    size: u64,
+    block: u64,
+) -> Result<Vec<(u64, u64)>, Problem> {
+    let end = extents.last().map_or(0, |last| last.0.saturating_add(last.2));
+    let ordered = extents.windows(2).all(|pair| pair[0].0 + pair[0].2 <= pair[1].0);
+    if end > size || !ordered {
+        return Err(Problem::Size { path: path.to_owned(), stated: size, found: end });
+    }
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for (at, _, len) in extents.iter().filter(|extent| extent.2 > 0) {
+        let first = at / block;
+        let after = (at + len).div_ceil(block);
+        match runs.last_mut() {
+            Some(last) if last.0 + last.1 >= first => last.1 = after - last.0,
+            _ => runs.push((first, after - first)),
+        }
+    }
+    Ok(runs)
 }
 
 fn scan(path: &Path, start: u64, size: u64, block: u64) -> io::Result<Vec<(u64, u64)>> {

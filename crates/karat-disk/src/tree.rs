@@ -4,6 +4,9 @@
 //! attributes are data here, so that writing an image needs neither root nor the host's own file
 //! system to support them. Paths are bytes: Linux names need not be UTF-8.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -46,8 +49,89 @@ pub enum Content {
         /// First byte of the content within it.
         offset: u64,
     },
+    /// Parts of a file on the host, typically of a disk image. What no part covers is a hole.
+    HostExtents {
+        /// The file on the host.
+        path: PathBuf,
+        /// Offset in the content, offset in the file on the host, length; in bytes, ascending
+        /// and without overlap.
+        extents: Arc<[(u64, u64, u64)]>,
+    },
     /// Bytes in memory.
     Bytes(Arc<[u8]>),
+}
+
+impl Content {
+    /// Reads the content in order. `size` is the entry's size; holes read as zeros.
+    ///
+    /// # Errors
+    /// The file on the host cannot be opened.
+    pub fn reader(&self, size: u64) -> io::Result<ContentReader<'_>> {
+        let file = match self {
+            Self::HostFile(path)
+            | Self::HostRange { path, .. }
+            | Self::HostExtents { path, .. } => Some(File::open(path)?),
+            Self::Bytes(_) => None,
+        };
+        Ok(ContentReader { content: self, file, at: 0, size })
+    }
+}
+
+/// Reads a [`Content`] in order.
+#[derive(Debug)]
+pub struct ContentReader<'a> {
+    content: &'a Content,
+    file: Option<File>,
+    at: u64,
+    size: u64,
+}
+
+impl Read for ContentReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.size.saturating_sub(self.at);
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        if len == 0 {
+            return Ok(0);
+        }
+        let buffer = &mut buffer[..len];
+        // How many bytes from here are contiguous, and where; nowhere for a hole.
+        let (place, run) = match self.content {
+            Content::Bytes(bytes) => {
+                let at = usize::try_from(self.at).unwrap_or(usize::MAX);
+                let part = bytes.get(at..).unwrap_or_default();
+                let len = part.len().min(buffer.len());
+                buffer[..len].copy_from_slice(&part[..len]);
+                self.at += len as u64;
+                return Ok(len);
+            }
+            Content::HostFile(_) => (Some(self.at), left),
+            Content::HostRange { offset, .. } => (Some(offset + self.at), left),
+            Content::HostExtents { extents, .. } => {
+                let next = extents.partition_point(|extent| extent.0 + extent.2 <= self.at);
+                match extents.get(next) {
+                    Some((at, on_host, len)) if *at <= self.at => {
+                        let skip = self.at - at;
+                        (Some(on_host + skip), len - skip)
+                    }
+                    Some((at, _, _)) => (None, at - self.at),
+                    None => (None, left),
+                }
+            }
+        };
+        let len = usize::try_from(run).unwrap_or(usize::MAX).min(len);
+        let read = match (place, &self.file) {
+            (Some(place), Some(file)) => file.read_at(&mut buffer[..len], place)?,
+            _ => {
+                buffer[..len].fill(0);
+                len
+            }
+        };
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// What an entry is.

@@ -419,18 +419,30 @@ impl<'a> Emitter<'a> {
         digest: Option<[u8; 32]>,
         extents: &[Extent],
     ) {
-        let source = |at: u64, emitter: &mut Self| match content {
-            Content::Bytes(data) => Source::Bytes { data: data.clone(), start: at as usize },
-            Content::HostFile(path) => Source::File { index: emitter.host_file(path), offset: at },
-            Content::HostRange { path, offset } => {
-                Source::File { index: emitter.host_file(path), offset: offset + at }
-            }
-        };
         for extent in extents {
             let at = u64::from(extent.logical) * BLOCK;
             let len = (u64::from(extent.len) * BLOCK).min(size - at);
-            let source = source(at, self);
-            self.layout.segments.push(Segment { offset: extent.physical * BLOCK, len, source });
+            let offset = extent.physical * BLOCK;
+            let source = match content {
+                Content::Bytes(data) => Source::Bytes { data: data.clone(), start: at as usize },
+                Content::HostFile(path) => Source::File { index: self.host_file(path), offset: at },
+                Content::HostRange { path, offset } => {
+                    Source::File { index: self.host_file(path), offset: offset + at }
+                }
+                Content::HostExtents { path, extents } => {
+                    let index = self.host_file(path);
+                    let first = extents.partition_point(|part| part.0 + part.2 <= at);
+                    let parts = extents[first..].iter().take_while(|part| part.0 < at + len);
+                    self.layout.segments.extend(parts.map(|(part, on_host, part_len)| {
+                        let from = at.max(*part);
+                        let to = (at + len).min(part + part_len);
+                        let source = Source::File { index, offset: on_host + (from - part) };
+                        Segment { offset: offset + (from - at), len: to - from, source }
+                    }));
+                    continue;
+                }
+            };
+            self.layout.segments.push(Segment { offset, len, source });
         }
         self.files.push(FileBlocks {
             path: path.to_vec(),

@@ -1,0 +1,171 @@
+//! Reads disk images back: partition tables, and ext4 file systems as lists of entries.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::bytes::{get32, get64};
+use crate::error::{Error, Result};
+use crate::gpt::{LINUX_ROOT_X86_64, SECTOR};
+use crate::tree::Entry;
+use crate::{ext4, qcow2_read};
+
+/// How a disk is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartitionTable {
+    /// GUID partition table.
+    Gpt,
+    /// Master boot record.
+    Mbr,
+    /// The whole disk is one file system.
+    None,
+}
+
+/// A partition found on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadPartition {
+    /// Number, from 1; 0 where the disk has no partitions.
+    pub number: u32,
+    /// Its type where the table is a GPT.
+    pub type_id: Option<Uuid>,
+    /// First byte.
+    pub start: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Whether it holds ext2, ext3 or ext4.
+    pub is_ext: bool,
+}
+
+/// A disk image opened for reading, raw or qcow2.
+#[derive(Debug)]
+pub struct DiskImage {
+    /// The raw image: the file itself, or what was unpacked from it.
+    path: PathBuf,
+    file: File,
+    table: PartitionTable,
+    partitions: Vec<ReadPartition>,
+}
+
+impl DiskImage {
+    /// Opens an image. A qcow2 image is unpacked to a sparse raw file at `unpacked`, which the
+    /// caller removes when no entry of it is needed any more; for a raw image none is made.
+    ///
+    /// # Errors
+    /// The image cannot be read, is damaged, or is of a kind that is not read here.
+    pub fn open(path: &Path, unpacked: &Path) -> Result<Self> {
+        let open = |path: &Path| File::open(path).map_err(|error| Error::io("open", path, error));
+        let mut file = open(path)?;
+        let mut raw = path.to_owned();
+        if qcow2_read::is_qcow2(&file) {
+            let out =
+                File::create(unpacked).map_err(|error| Error::io("create", unpacked, error))?;
+            let result = qcow2_read::unpack(path, &file, &out, unpacked);
+            if let Err(error) = result {
+                // The error that led here is the one to report.
+                let _ = std::fs::remove_file(unpacked);
+                return Err(error);
+            }
+            file = open(unpacked)?;
+            raw = unpacked.to_owned();
+        }
+        let len = file.metadata().map_err(|error| Error::io("read", &raw, error))?.len();
+        let (table, mut partitions) = partitions(&file, len);
+        for partition in &mut partitions {
+            partition.is_ext = ext4::read::is_present(&file, partition.start);
+        }
+        Ok(Self { path: raw, file, table, partitions })
+    }
+
+    /// How the disk is divided.
+    #[must_use]
+    pub fn table(&self) -> PartitionTable {
+        self.table
+    }
+
+    /// The partitions, in the order of the table.
+    #[must_use]
+    pub fn partitions(&self) -> &[ReadPartition] {
+        &self.partitions
+    }
+
+    /// The partition with the root file system: the one of that type, else the largest that
+    /// holds ext4.
+    ///
+    /// # Errors
+    /// No partition holds ext4.
+    pub fn root(&self) -> Result<&ReadPartition> {
+        let ext = || self.partitions.iter().filter(|partition| partition.is_ext);
+        ext()
+            .find(|partition| partition.type_id == Some(LINUX_ROOT_X86_64))
+            .or_else(|| ext().max_by_key(|partition| (partition.len, u32::MAX - partition.number)))
+            .ok_or_else(|| {
+                Error::image(&self.path, "has no partition with an ext2, ext3 or ext4 file system")
+            })
+    }
+
+    /// All entries of the file system in a partition, directories before what is in them.
+    /// Contents refer to the image, which must stay as it is while they are needed.
+    ///
+    /// # Errors
+    /// The file system is damaged or uses features that are not read here.
+    pub fn entries(&self, partition: &ReadPartition) -> Result<Vec<Entry>> {
+        ext4::read::entries(&self.path, &self.file, partition.start)
+    }
+}
+
+fn partitions(file: &File, len: u64) -> (PartitionTable, Vec<ReadPartition>) {
+    if let Some(partitions) = gpt(file, len) {
+        return (PartitionTable::Gpt, partitions);
+    }
+    let whole = ReadPartition { number: 0, type_id: None, start: 0, len, is_ext: false };
+    if ext4::read::is_present(file, 0) {
+        return (PartitionTable::None, vec![whole]);
+    }
+    let mut sector = [0u8; 512];
+    if file.read_exact_at(&mut sector, 0).is_err() || sector[510..] != [0x55, 0xAA] {
+        return (PartitionTable::None, vec![whole]);
+    }
+    let mut found = Vec::new();
+    for (index, entry) in sector[446..510].chunks_exact(16).enumerate() {
+        let start = u64::from(get32(entry, 8)) * SECTOR;
+        let size = u64::from(get32(entry, 12)) * SECTOR;
+        if entry[4] != 0 && size > 0 && start < len {
+            let number = index as u32 + 1;
+            found.push(ReadPartition { number, type_id: None, start, len: size, is_ext: false });
+        }
+    }
+    (PartitionTable::Mbr, found)
+}
+
+fn gpt(file: &File, len: u64) -> Option<Vec<ReadPartition>> {
+    let mut header = [0u8; 512];
+    file.read_exact_at(&mut header, SECTOR).ok()?;
+    if &header[..8] != b"EFI PART" {
+        return None;
+    }
+    let (count, size) = (get32(&header, 80), get32(&header, 84));
+    if count > 1024 || !(128..=4096).contains(&size) {
+        return None;
+    }
+    let mut table = vec![0u8; count as usize * size as usize];
+    file.read_exact_at(&mut table, get64(&header, 72).checked_mul(SECTOR)?).ok()?;
+    let mut found = Vec::new();
+    for (index, slot) in table.chunks_exact(size as usize).enumerate() {
+        let type_id = Uuid::from_bytes_le(slot[..16].try_into().ok()?);
+        let (first, last) = (get64(slot, 32), get64(slot, 40));
+        let start = first.checked_mul(SECTOR)?;
+        if type_id.is_nil() || last < first || start >= len {
+            continue;
+        }
+        found.push(ReadPartition {
+            number: index as u32 + 1,
+            type_id: Some(type_id),
+            start,
+            len: (last - first).saturating_add(1).saturating_mul(SECTOR),
+            is_ext: false,
+        });
+    }
+    Some(found)
+}
