@@ -97,9 +97,14 @@ impl Journal {
     /// # Errors
     /// When the lock or the record cannot be made.
     pub async fn begin_run(&self, info: RunInfo) -> Result<RunHold, JournalError> {
-        let id = RunId::generate();
         // The lock stands before the record, so that nobody takes a run that is just beginning for a dead one.
-        let lock = self.lock(id)?.ok_or(JournalError::Held { run: id, pid: None })?;
+        let (id, lock) = loop {
+            let id = RunId::generate();
+            // A sweep of stale locks may be looking at it in this very instant; another id is as good.
+            if let Some(lock) = self.lock(id)? {
+                break (id, lock);
+            }
+        };
         let by = ProcessMark::own();
         self.call(move |c| store::insert_run(c, id, &info, &by)).await?;
         Ok(RunHold { journal: self.clone(), id, lock: Mutex::new(Some(lock)) })
@@ -113,7 +118,18 @@ impl Journal {
         let (record, mark) =
             self.find(JournalError::NoSuchRun(id), move |c| store::run(c, id)).await?;
         let held = || JournalError::Held { run: id, pid: record.pid };
-        let lock = self.lock(id)?.ok_or_else(held)?;
+        let mut tries = 0;
+        let lock = loop {
+            if let Some(lock) = self.lock(id)? {
+                break lock;
+            }
+            // Who only looks whether the run is alive has the lock for an instant too.
+            tries += 1;
+            if tries > 5 {
+                return Err(held());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
         if mark.is_some_and(|mark| mark.is_other_and_lives()) {
             return Err(held());
         }
@@ -271,18 +287,24 @@ impl Journal {
             source: Arc::new(source),
         })?;
         for id in all {
+            // Looked up before, so that the lock of a run that is still needed is not even touched; and once
+            // more under the lock: a run that begins holds it until its record stands.
+            if self.needs_lock(id).await? {
+                continue;
+            }
             let Some(lock) = self.lock(id)? else { continue };
-            // Looked up under the lock: a run that begins holds it until its record stands.
-            let needed = match self.run(id).await {
-                Ok(run) => run.unsettled > 0 || run.state == RunState::Running,
-                Err(JournalError::NoSuchRun(_)) => false,
-                Err(error) => return Err(error),
-            };
-            if !needed {
+            if !self.needs_lock(id).await? {
                 lock.remove().map_err(|source| self.lock_error(id, source))?;
             }
         }
         Ok(())
+    }
+
+    async fn needs_lock(&self, id: RunId) -> Result<bool, JournalError> {
+        match self.call(move |c| store::run(c, id).map(Some).or_else(none_if_missing)).await? {
+            Some((run, _)) => Ok(run.unsettled > 0 || run.state == RunState::Running),
+            None => Ok(false),
+        }
     }
 
     fn lock(&self, id: RunId) -> Result<Option<RunLock>, JournalError> {
@@ -310,11 +332,7 @@ impl Journal {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, JobError> + Send + 'static,
     {
-        let found = self.call(move |c| match work(c) {
-            Ok(value) => Ok(Some(value)),
-            Err(JobError::NotFound) => Ok(None),
-            Err(error) => Err(error),
-        });
+        let found = self.call(move |c| work(c).map(Some).or_else(none_if_missing));
         found.await?.ok_or(missing)
     }
 
@@ -420,6 +438,13 @@ impl RunHold {
             }
             _ => Ok(()),
         }
+    }
+}
+
+fn none_if_missing<T>(error: JobError) -> Result<Option<T>, JobError> {
+    match error {
+        JobError::NotFound => Ok(None),
+        other => Err(other),
     }
 }
 

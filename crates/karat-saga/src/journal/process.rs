@@ -57,7 +57,7 @@ fn start_of(pid: u32) -> Option<u64> {
 /// The lock of one run, held until dropped.
 ///
 /// The file is closed on `exec`, so child programs do not inherit it. A process forked without `exec` shares the
-/// lock, and keeps the run held for as long as it lives.
+/// lock: should this process die, it keeps the run held for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct RunLock {
     file: File,
@@ -95,7 +95,8 @@ impl RunLock {
         }
     }
 
-    /// Whether another holds the lock. Takes nothing and leaves no file.
+    /// Whether another holds the lock. Leaves no file. Who tries to take the lock in the same instant is kept
+    /// from it, so takers try more than once.
     pub(crate) fn is_held(dir: &Path, run: RunId) -> io::Result<bool> {
         let file = match File::open(dir.join(format!("{run}.lock"))) {
             Ok(file) => file,
@@ -103,7 +104,10 @@ impl RunLock {
             Err(error) => return Err(error),
         };
         match flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => Ok(false),
+            Ok(()) => {
+                flock(&file, FlockOperation::Unlock)?;
+                Ok(false)
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
             Err(error) => Err(error.into()),
         }
@@ -127,11 +131,19 @@ impl RunLock {
     /// Releases the lock and removes its file, when the run will not be held again.
     pub(crate) fn remove(self) -> io::Result<()> {
         // Removed while locked: who has opened it meanwhile finds that the name is gone, and tries again.
-        let removed = std::fs::remove_file(&self.path);
-        drop(self.file);
-        match removed {
+        match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        // Closing alone would not release it while a child that another thread has just forked, and that has
+        // not reached its `exec`, still has the file open.
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            tracing::warn!(path = %self.path.display(), %error, "a run could not be unlocked");
         }
     }
 }
