@@ -1,0 +1,211 @@
+//! From a document to a value.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use karat_value::{Type, Value, convert};
+use libyaml_safer::{Event, EventData, Parser};
+
+use super::scalar::{Meaning, resolve};
+
+/// The deepest nesting that is read.
+const MAX_DEPTH: usize = 500;
+/// The most values that a document may hold, those behind aliases counted every time.
+const MAX_VALUES: usize = 1 << 20;
+
+/// Reads one document.
+///
+/// # Errors
+/// Where the text is no YAML, or holds what the language has no value for.
+pub(crate) fn decode(source: &str) -> Result<Value, String> {
+    let mut bytes = source.as_bytes();
+    let mut parser: Parser<&mut &[u8]> = Parser::new();
+    parser.set_input_string(&mut bytes);
+    let mut reader =
+        Reader { parser, anchors: HashMap::new(), open: Vec::new(), values: 0 };
+    reader.document()
+}
+
+/// A value behind an anchor, with the number of values in it.
+#[derive(Debug, Clone)]
+struct Anchored {
+    value: Value,
+    size: usize,
+}
+
+struct Reader<'b, 'r> {
+    parser: Parser<&'r mut &'b [u8]>,
+    anchors: HashMap<String, Anchored>,
+    /// Anchors whose values are still being read.
+    open: Vec<String>,
+    values: usize,
+}
+
+fn at(event: &Event, message: impl std::fmt::Display) -> String {
+    format!(
+        "line {}, column {}: {message}",
+        event.start_mark.line + 1,
+        event.start_mark.column + 1
+    )
+}
+
+impl Reader<'_, '_> {
+    fn next(&mut self) -> Result<Event, String> {
+        let event = self.parser.parse().map_err(|error| error.to_string())?;
+        if let EventData::DocumentStart { version_directive: Some(version), .. } = &event.data
+            && (version.major, version.minor) != (1, 1)
+        {
+            let message =
+                format!("YAML {}.{} is not supported, 1.1 is", version.major, version.minor);
+            return Err(at(&event, message));
+        }
+        Ok(event)
+    }
+
+    fn document(&mut self) -> Result<Value, String> {
+        self.next()?;
+        let start = self.next()?;
+        if !matches!(start.data, EventData::DocumentStart { .. }) {
+            return Err(at(&start, "the document is empty"));
+        }
+        let first = self.next()?;
+        let value = self.value(first, 0)?;
+        let end = self.next()?;
+        if !matches!(end.data, EventData::DocumentEnd { .. }) {
+            return Err(at(&end, "something follows the value"));
+        }
+        let end = self.next()?;
+        if !matches!(end.data, EventData::StreamEnd) {
+            return Err(at(&end, "only one document is allowed"));
+        }
+        Ok(value)
+    }
+
+    fn value(&mut self, event: Event, depth: usize) -> Result<Value, String> {
+        if depth > MAX_DEPTH {
+            return Err(at(&event, format!("nested more than {MAX_DEPTH} deep")));
+        }
+        self.count(&event, 1)?;
+        let before = self.values;
+        let (anchor, value) = match &event.data {
+            EventData::Alias { anchor } => return self.alias(&event, anchor),
+            EventData::Scalar { anchor, tag, value, plain_implicit, style, .. } => {
+                let meaning = resolve(tag.as_deref(), value, *style)
+                    .map_err(|message| at(&event, message))?;
+                let value = match meaning {
+                    Meaning::Value(value) => value,
+                    Meaning::Merge => Value::string("<<"),
+                };
+                // Quoted and block scalars without a tag are texts, whatever they look like.
+                let text = tag.is_none() && !plain_implicit;
+                let value = if text { self.as_text(&event, &value)? } else { value };
+                (anchor.clone(), value)
+            }
+            EventData::SequenceStart { anchor, tag, .. } => {
+                fits(&event, tag.as_deref(), "seq")?;
+                let anchor = anchor.clone();
+                self.open.extend(anchor.clone());
+                let value = self.sequence(depth)?;
+                self.close(anchor.as_deref());
+                (anchor, value)
+            }
+            EventData::MappingStart { anchor, tag, .. } => {
+                fits(&event, tag.as_deref(), "map")?;
+                let anchor = anchor.clone();
+                self.open.extend(anchor.clone());
+                let value = self.mapping(depth)?;
+                self.close(anchor.as_deref());
+                (anchor, value)
+            }
+            _ => return Err(at(&event, "a value is expected")),
+        };
+        if let Some(anchor) = anchor {
+            let size = 1 + self.values - before;
+            self.anchors.insert(anchor, Anchored { value: value.clone(), size });
+        }
+        Ok(value)
+    }
+
+    fn count(&mut self, event: &Event, more: usize) -> Result<(), String> {
+        self.values += more;
+        if self.values > MAX_VALUES {
+            return Err(at(event, format!("more than {MAX_VALUES} values")));
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, anchor: Option<&str>) {
+        if anchor.is_some() {
+            self.open.pop();
+        }
+    }
+
+    fn alias(&mut self, event: &Event, anchor: &str) -> Result<Value, String> {
+        if self.open.iter().any(|open| open == anchor) {
+            return Err(at(event, format!("*{anchor} refers to what it is part of")));
+        }
+        let Some(Anchored { value, size }) = self.anchors.get(anchor).cloned() else {
+            return Err(at(event, format!("there is no anchor &{anchor} before *{anchor}")));
+        };
+        self.count(event, size)?;
+        Ok(value)
+    }
+
+    fn as_text(&self, event: &Event, value: &Value) -> Result<Value, String> {
+        convert(value, &Type::String).map_err(|error| at(event, error))
+    }
+
+    fn sequence(&mut self, depth: usize) -> Result<Value, String> {
+        let mut items = Vec::new();
+        loop {
+            let event = self.next()?;
+            if matches!(event.data, EventData::SequenceEnd) {
+                return Ok(Value::tuple(items));
+            }
+            items.push(self.value(event, depth + 1)?);
+        }
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<Value, String> {
+        let mut elements: BTreeMap<Arc<str>, Value> = BTreeMap::new();
+        loop {
+            let key = self.next()?;
+            let (tag, text, style) = match &key.data {
+                EventData::MappingEnd => return Ok(Value::object(elements)),
+                EventData::Scalar { tag, value, style, .. } => (tag, value, style),
+                _ => return Err(at(&key, "only texts may be keys")),
+            };
+            let meaning =
+                resolve(tag.as_deref(), text, *style).map_err(|message| at(&key, message))?;
+            let name = match meaning {
+                Meaning::Value(name) => Some(self.as_text(&key, &name)?),
+                Meaning::Merge => None,
+            };
+            let event = self.next()?;
+            let value = self.value(event, depth + 1)?;
+            match name {
+                Some(name) => {
+                    let Some(name) = name.as_str() else {
+                        return Err(at(&key, "a key must not be null"));
+                    };
+                    elements.insert(Arc::from(name), value);
+                }
+                None => {
+                    let Some(merged) = value.as_map() else {
+                        return Err(at(&key, "<< merges one mapping, and nothing else"));
+                    };
+                    elements.extend(merged.iter().map(|(key, value)| (key.clone(), value.clone())));
+                }
+            }
+        }
+    }
+}
+
+/// Collections may bear their own tag and no other.
+fn fits(event: &Event, tag: Option<&str>, own: &str) -> Result<(), String> {
+    match tag {
+        None | Some("") => Ok(()),
+        Some(tag) if tag.strip_prefix("tag:yaml.org,2002:") == Some(own) => Ok(()),
+        Some(tag) => Err(at(event, format!("a {own} cannot be {tag:?}"))),
+    }
+}
