@@ -177,6 +177,8 @@ struct Places {
     nodes: Vec<Place>,
     resize_index: u64,
     journal: Vec<Run>,
+    /// Blocks of the journal's extent tree, where it has more runs than fit in its inode.
+    journal_tree: Vec<u64>,
     bitmap: Vec<u8>,
 }
 
@@ -190,6 +192,7 @@ impl Places {
             node.entry.is_some_and(|entry| matches!(entry.kind, Kind::File { .. }))
         };
         let mut journal = Vec::new();
+        let mut journal_tree = Vec::new();
         for contents in [false, true] {
             for ((node, needs), place) in nodes.iter().zip(needs).zip(&mut places) {
                 if !contents && needs.attributes.needs_block() {
@@ -216,15 +219,13 @@ impl Places {
             }
             if !contents {
                 journal = allocator.take(Geometry::journal_blocks(geometry.blocks))?;
+                for _ in 0..extent::tree_blocks(journal.len()) {
+                    journal_tree.push(allocator.take_one()?);
+                }
             }
         }
         let bitmap = allocator.bitmap().to_vec();
-        (extent::tree_blocks(journal.len()) == 0).then_some(Self {
-            nodes: places,
-            resize_index,
-            journal,
-            bitmap,
-        })
+        Some(Self { nodes: places, resize_index, journal, journal_tree, bitmap })
     }
 }
 
@@ -304,9 +305,14 @@ impl<'a> Emitter<'a> {
         }
         let mut journal = Inode::new(0o100_600, time);
         journal.size = count * BLOCK;
-        journal.blocks = count;
+        journal.blocks = count + places.journal_tree.len() as u64;
         journal.flags = EXTENTS;
-        (journal.block, _) = extent_root(&extents);
+        let seed = inode::seed(self.seed, JOURNAL_INODE);
+        let (root, tree) = extent::build(&extents, &places.journal_tree, seed);
+        journal.block = root;
+        for (number, block) in tree {
+            self.layout.put(number * BLOCK, block);
+        }
         self.put_inode(JOURNAL_INODE, &journal);
         let head = superblock::journal_head(self.options, count);
         self.layout.put(places.journal[0].start * BLOCK, head);
@@ -531,8 +537,4 @@ impl<'a> Emitter<'a> {
         let kept = superblock::resize_blocks(geometry);
         self.layout.put((1 + geometry.descriptor_blocks) * BLOCK, kept);
     }
-}
-
-fn extent_root(extents: &[Extent]) -> ([u8; 60], Vec<(u64, Vec<u8>)>) {
-    extent::build(extents, &[], 0)
 }

@@ -1,8 +1,9 @@
-//! Boots what was written. Needs a Debian root directory, root and some minutes, so it runs on
-//! request: `KARAT_TEST_ROOT=DIRECTORY cargo test -p karat-disk -- --ignored`.
+//! Boots what was written. Needs a Debian root directory and some minutes, so it runs on request:
+//! `KARAT_TEST_ROOT=DIRECTORY cargo test -p karat-disk -- --ignored`.
 //!
 //! Such a directory comes from `mmdebstrap --variant=minbase --format=directory
-//! --include=linux-image-cloud-amd64,systemd-sysv,udev,initramfs-tools trixie DIRECTORY`.
+//! --include=linux-image-cloud-amd64,systemd-sysv,udev,dbus,initramfs-tools,e2fsprogs trixie
+//! DIRECTORY`.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -11,37 +12,44 @@ use std::time::Duration;
 use karat_disk::{DiskSpec, Entry, Format, Output, scan_directory, write_disk};
 use karat_testing::qemu::{Firmware, Qemu};
 
-use crate::support::TIME;
+use crate::support::*;
+
+/// Says on the serial console how the start ended, what is mounted, and grows the second disk.
+const REPORT: &str = "[Service]\nType=simple\nStandardOutput=file:/dev/ttyS0\nStandardError=file:/dev/ttyS0\n\
+    ExecStart=/bin/sh -c 'sleep 1; systemctl is-system-running --wait; systemctl --failed --plain; \
+    findmnt -no SOURCE,OPTIONS /; mount /dev/vdb /mnt && resize2fs /dev/vdb && df --output=size /mnt; \
+    echo marker-end'\n";
 
 #[test]
 #[ignore = "needs a Debian root directory in KARAT_TEST_ROOT"]
 fn both_containers_boot_on_both_firmwares() {
     let root = std::env::var_os("KARAT_TEST_ROOT").expect("KARAT_TEST_ROOT names a directory");
     let mut entries = scan_directory(Path::new(&root)).unwrap();
-    let unit = "[Unit]\nAfter=multi-user.target\n[Service]\nType=oneshot\nStandardOutput=file:/dev/ttyS0\n\
-                ExecStart=/bin/sh -c 'systemctl is-system-running --wait; findmnt -no SOURCE,OPTIONS /; echo marker-end'\n";
     let path = "/etc/systemd/system/report.service";
-    entries.push(Entry::bytes(path, 0o644, TIME, unit.as_bytes()));
-    let wanted = "/etc/systemd/system/default.target.wants/report.service";
+    entries.push(Entry::bytes(path, 0o644, TIME, REPORT.as_bytes()));
+    let wanted = "/etc/systemd/system/multi-user.target.wants/report.service";
     entries.push(Entry::symlink(wanted, path, TIME));
-    entries.retain(|entry| entry.path != b"/etc/systemd/system/default.target.wants");
     let dir = tempfile::tempdir().unwrap();
     let spec = DiskSpec { seed: b"boot".to_vec(), time: TIME.secs, ..DiskSpec::default() };
     let outputs = [("d.raw", Format::Raw), ("d.qcow2", Format::Qcow2 { compress: true })]
         .map(|(name, format)| Output { path: dir.path().join(name), format, digest: false });
     write_disk(&spec, &entries, &outputs, &|_| (), &AtomicBool::new(false)).unwrap();
+    // A second disk, a bare file system, which the machine grows while it is mounted.
+    let second = dir.path().join("second.img");
+    write_checked(&[Entry::bytes("/a", 0o644, TIME, &b"a"[..])], None, &second).unwrap();
+    std::fs::File::options().write(true).open(&second).unwrap().set_len(20 << 30).unwrap();
+    let drive = format!("if=virtio,snapshot=on,format=raw,file={}", text(&second));
     for output in &outputs {
         for firmware in [Firmware::Bios, Firmware::Uefi] {
-            let machine = Qemu::new(&output.path, firmware).unwrap().start().unwrap();
-            machine.wait_for("marker-end", Duration::from_secs(240)).unwrap();
+            let machine = Qemu::new(&output.path, firmware).unwrap();
+            let machine = machine.extra(["-drive", &drive]).start().unwrap();
+            machine.wait_for("marker-end", Duration::from_secs(300)).unwrap();
             let console = machine.console();
-            assert!(
-                console.contains("\nrunning\r\n")
-                    || console.contains("\rrunning")
-                    || console.contains("running\n"),
-                "{console}"
-            );
+            assert!(console.lines().any(|line| line.trim() == "running"), "{console}");
             assert!(console.contains("/dev/vda3 rw"), "{console}");
+            let sizes = console.lines().filter_map(|line| line.trim().parse::<u64>().ok());
+            let size = sizes.max();
+            assert!(size > Some(19 << 20), "{size:?}\n{console}");
         }
     }
 }

