@@ -4,7 +4,7 @@ use karat_hcl::ast::Splat;
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
 use karat_value::{Data, Marks, Type, Value, convert};
 
-use crate::evaluator::Evaluator;
+use crate::evaluator::{Evaluator, is_enough};
 use crate::scope::Scope;
 
 /// `value.name`
@@ -227,8 +227,13 @@ impl Evaluator {
             return Value::unknown(ty).with_marks(&marks);
         };
         let mut each_diags = Diagnostics::new();
-        let values: Vec<Value> =
-            items.iter().map(|item| each(item.clone(), &mut each_diags)).collect();
+        let mut values = Vec::with_capacity(items.len());
+        for item in items {
+            values.push(each(item.clone(), &mut each_diags));
+            if is_enough(&each_diags, 0) {
+                break;
+            }
+        }
         let failed = each_diags.has_errors();
         diags.append(each_diags);
         if undecided || failed {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 /// Steps of one evaluation: expressions, elements, and pieces of text of [`TEXT_PER_STEP`] bytes.
 const STEPS: u64 = 8_000_000;
-const TEXT_PER_STEP: usize = 256;
+pub(crate) const TEXT_PER_STEP: usize = 64;
 /// The longest text that an operation may make, in bytes.
 pub(crate) const MAX_TEXT: usize = 64 << 20;
 

@@ -33,7 +33,7 @@ impl Argument<'_> {
 fn functions() -> &'static BTreeMap<&'static str, &'static Function> {
     static TABLE: OnceLock<BTreeMap<&'static str, &'static Function>> = OnceLock::new();
     TABLE.get_or_init(|| {
-        table().iter().map(|function| (function.name, function)).collect()
+        karat_functions::table().iter().map(|function| (function.name, function)).collect()
     })
 }
 
@@ -175,6 +175,12 @@ impl Evaluator {
         if failed || self.budget.is_exhausted() {
             return Value::dynamic();
         }
+        // One text may stand in many places of a list and cost nothing there, but most functions
+        // make new texts of it.
+        if values.iter().map(weight).sum::<usize>() > MAX_ARGUMENTS {
+            self.give_up(span);
+            return Value::dynamic();
+        }
         let context = Context { environment: scope.environment() };
         match karat_functions::call(function, &values, &context) {
             Ok(value) => {
@@ -193,10 +199,13 @@ impl Evaluator {
     }
 }
 
+/// The weight that all arguments of a call may have.
+const MAX_ARGUMENTS: usize = 4_000_000;
+
 /// What a value that a function made costs.
 fn weight(value: &Value) -> usize {
     match value.data() {
-        karat_value::Data::String(text) => 1 + text.len() / 256,
+        karat_value::Data::String(text) => 1 + text.len() / crate::budget::TEXT_PER_STEP,
         karat_value::Data::Seq(items) => items.iter().map(weight).sum::<usize>() + 1,
         karat_value::Data::Map(items) => items.values().map(weight).sum::<usize>() + 1,
         _ => 1,
@@ -346,4 +355,3 @@ fn describe(name: &str, source: &str, diags: &Diagnostics) -> String {
         .collect();
     errors.join("\n")
 }
-fn table() -> &'static [Function] { &[] }

@@ -26,13 +26,34 @@ pub fn evaluate(expr: &Expr, scope: &Scope<'_>) -> (Value, Diagnostics) {
     let evaluator = Evaluator::new();
     let mut diags = Diagnostics::new();
     let value = evaluator.eval(expr, scope, &mut diags);
-    match evaluator.given_up.take() {
-        Some(reason) => {
-            diags.push(reason);
-            (Value::dynamic(), diags)
-        }
-        None => (value, diags),
+    if let Some(reason) = evaluator.given_up.take() {
+        return (Value::dynamic(), reason.into());
     }
+    (value, without_repetitions(diags))
+}
+
+/// What is wrong in a loop is wrong for every element, but needs to be told once.
+fn without_repetitions(diags: Diagnostics) -> Diagnostics {
+    if diags.len() < 2 {
+        return diags;
+    }
+    let mut result = Diagnostics::new();
+    let mut told: Vec<&Diagnostic> = Vec::new();
+    for diag in diags.iter() {
+        if !told.contains(&diag) {
+            told.push(diag);
+            result.push(diag.clone());
+        }
+    }
+    result
+}
+
+/// After so many messages a loop is left.
+const MAX_TOLD: usize = 20;
+
+/// Whether so much was told since there were `before` messages that a loop should be left.
+pub(crate) fn is_enough(diags: &Diagnostics, before: usize) -> bool {
+    diags.len() > before + MAX_TOLD
 }
 
 /// Evaluates an expression and converts the value to a type.

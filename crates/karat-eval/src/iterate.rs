@@ -8,7 +8,7 @@ use karat_hcl::ast::{Expr, For, ForResult, Ident};
 use karat_hcl::diag::{Diagnostic, Diagnostics};
 use karat_value::{Marks, Type, Value, convert};
 
-use crate::evaluator::Evaluator;
+use crate::evaluator::{Evaluator, is_enough};
 use crate::scope::Scope;
 
 /// Whether an element takes part.
@@ -80,8 +80,9 @@ impl Evaluator {
         let mut object: BTreeMap<Arc<str>, Value> = BTreeMap::new();
         let mut groups: BTreeMap<Arc<str>, Vec<Value>> = BTreeMap::new();
         let mut known = true;
+        let before = diags.len();
         for (key, value) in elements {
-            if self.budget.is_exhausted() {
+            if self.budget.is_exhausted() || is_enough(diags, before) {
                 return Value::dynamic();
             }
             let scope = bind(scope, expr.key.as_ref(), &expr.value, key, value.clone());

@@ -4,7 +4,7 @@ use karat_hcl::ast::{Expr, Template, TemplateFor, TemplateIf, TemplatePart};
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
 use karat_value::{Marks, Type, Value, convert};
 
-use crate::evaluator::Evaluator;
+use crate::evaluator::{Evaluator, is_enough};
 use crate::iterate::bind;
 use crate::scope::Scope;
 
@@ -154,7 +154,12 @@ impl Evaluator {
             text.known = false;
             return;
         };
+        let before = diags.len();
         for (key, value) in elements {
+            if is_enough(diags, before) {
+                text.known = false;
+                return;
+            }
             let scope = bind(scope, part.key.as_ref(), &part.value, key, value.clone());
             self.parts(&part.body, part.span, text, &scope, diags);
             if self.budget.is_exhausted() || !self.budget.take(1) {

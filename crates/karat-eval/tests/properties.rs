@@ -1,0 +1,164 @@
+//! Whatever the expression, evaluation ends, panics never, and says why when there is no value.
+
+mod common;
+
+use karat_eval::{Environment, Functions, Scope, evaluate, references};
+use karat_functions::MemoryWorld;
+use karat_hcl::diag::SourceId;
+use karat_hcl::{parse_expression, parse_template};
+use karat_value::{Mark, Type, Value, json, print};
+use proptest::prelude::*;
+
+const LEAVES: &[&str] = &[
+    "null", "true", "false", "0", "1", "-1", "0.1", "1e400", "1e-400", "9223372036854775807",
+    "1e21", "\"\"", "\"a\"", "\"1\"", "\"true\"", "\"é\"", "[]", "{}", "var", "local", "source.name",
+    "packer", "build", "u", "secret", "list", "set", "map", "object", "nosuch", "x",
+];
+
+const FUNCTIONS: &[&str] = &[
+    "upper", "length", "join", "format", "formatlist", "concat", "merge", "flatten", "keys",
+    "values", "lookup", "element", "slice", "range", "max", "min", "pow", "log", "jsonencode",
+    "jsondecode", "yamlencode", "yamldecode", "csvdecode", "regex", "regexall", "replace", "substr",
+    "split", "sort", "reverse", "distinct", "compact", "coalesce", "coalescelist", "chunklist",
+    "setproduct", "setunion", "zipmap", "contains", "index", "sum", "parseint", "signum", "abs",
+    "ceil", "floor", "trim", "title", "indent", "cidrhost", "cidrsubnet", "cidrsubnets",
+    "formatdate", "timeadd", "base64decode", "base64encode", "base64gzip", "urlencode", "strrev",
+    "try", "can", "md5", "alltrue", "anytrue", "textencodebase64", "textdecodebase64", "uuidv5",
+    "regex_replace", "rfc3339_parse", "unix_timestamp_parse", "templatefile", "file", "fileset",
+];
+
+fn expression() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(LEAVES).prop_map(str::to_owned);
+    leaf.prop_recursive(5, 60, 4, |inner| {
+        let operator = prop::sample::select(
+            &["+", "-", "*", "/", "%", "==", "!=", "<", ">=", "&&", "||"][..],
+        );
+        let name = prop::sample::select(FUNCTIONS);
+        let ty = prop::sample::select(
+            &[
+                "string", "number", "bool", "any", "list(any)", "set(string)", "map(any)",
+                "object({a = number, b = optional(string)})", "tuple([any, any])", "set(any)",
+                "list(object({a = any}))",
+            ][..],
+        );
+        let two = (inner.clone(), inner.clone());
+        prop_oneof![
+            (inner.clone(), operator, inner.clone()).prop_map(|(a, op, b)| format!("({a} {op} {b})")),
+            inner.clone().prop_map(|a| format!("!({a})")),
+            inner.clone().prop_map(|a| format!("-({a})")),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(a, b, c)| format!("(({a}) ? ({b}) : ({c}))")),
+            two.clone().prop_map(|(a, b)| format!("[{a}, {b}]")),
+            two.clone().prop_map(|(a, b)| format!("{{a = {a}, (\"b\") = {b}}}")),
+            two.clone().prop_map(|(a, b)| format!("{{({a}) = {b}}}")),
+            two.clone().prop_map(|(a, b)| format!("({a})[{b}]")),
+            inner.clone().prop_map(|a| format!("({a}).a")),
+            inner.clone().prop_map(|a| format!("({a})[*].a")),
+            inner.clone().prop_map(|a| format!("({a}).*.a[0]")),
+            two.clone().prop_map(|(a, b)| format!("[for x in {a} : {b}]")),
+            two.clone().prop_map(|(a, b)| format!("[for k, x in {a} : k if {b}]")),
+            two.clone().prop_map(|(a, b)| format!("{{for k, x in {a} : k => {b}}}")),
+            two.clone().prop_map(|(a, b)| format!("{{for k, x in {a} : {b} => k...}}")),
+            two.clone().prop_map(|(a, b)| format!("\"<${{{a}}}-${{{b}}}>\"")),
+            two.clone().prop_map(|(a, b)| {
+                format!("\"%{{ if {a} }}${{{b}}}%{{ else }}z%{{ endif }}\"")
+            }),
+            two.prop_map(|(a, b)| format!("\"%{{ for x in {a} }}${{{b}}}%{{ endfor }}\"")),
+            (name, prop::collection::vec(inner.clone(), 0..4), any::<bool>()).prop_map(
+                |(name, args, expand)| {
+                    let dots = if expand && !args.is_empty() { "..." } else { "" };
+                    format!("{name}({}{dots})", args.join(", "))
+                }
+            ),
+            (inner, ty).prop_map(|(a, ty)| format!("convert({a}, {ty})")),
+        ]
+    })
+}
+
+fn names(scope: &mut Scope<'_>) {
+    common::console_names(scope);
+    scope.set("u", Value::dynamic());
+    scope.set("secret", Value::string("secret").marked(Mark::Sensitive));
+    scope.set("list", Value::string_list(["b", "a"]));
+    let numbers = vec![Value::number(3), Value::number(1), Value::unknown(Type::Number)];
+    scope.set("set", Value::set(Type::Number, numbers));
+    let entry = ("k".into(), Value::bool(true).marked(Mark::Sensitive));
+    scope.set("map", Value::map(Type::Bool, [entry].into()));
+    scope.set("object", Value::object_of([("a", Value::null(Type::Number))]));
+}
+
+fn check(text: &str, template: bool, functions: Functions) {
+    let world = MemoryWorld::default().with_file("f", "${a}");
+    let environment = Environment::new(&world, "").with_functions(functions);
+    let mut scope = Scope::new(&environment);
+    names(&mut scope);
+    let range = 0..text.len();
+    let (expr, parse_diags) = if template {
+        parse_template(SourceId(0), text, range)
+    } else {
+        parse_expression(SourceId(0), text, range)
+    };
+    let (value, diags) = evaluate(&expr, &scope);
+    assert!(references(&expr).len() <= text.len());
+    if parse_diags.has_errors() || diags.has_errors() {
+        return;
+    }
+    assert!(!print::console(&value).contains('\u{0}') || text.contains("u0000"));
+    if value.is_wholly_known() {
+        // Infinities alone have no JSON form.
+        assert!(json::to_json(&value).is_ok() || print::console(&value).contains("Inf"));
+    }
+    // The same again gives the same.
+    let (again, _) = evaluate(&expr, &scope);
+    assert_eq!(value, again);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) })]
+
+    #[test]
+    fn evaluation_never_panics(text in expression()) {
+        check(&text, false, Functions::Template);
+    }
+
+    #[test]
+    fn nor_does_it_on_anything_else(text in "[-a-z0-9\"${}()\\[\\].,*?: =<>!&|+/%~\n]{0,40}") {
+        check(&text, false, Functions::None);
+        check(&text, true, Functions::TemplateFile);
+    }
+}
+
+/// Secrets and what is not known: marks only ever grow, known parts never change.
+mod monotone {
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(6000) })]
+
+        #[test]
+        fn secrets_leave_a_mark(text in expression()) {
+            let run = |secret: Value| {
+                let world = MemoryWorld::default();
+                let environment = Environment::new(&world, "");
+                let mut scope = Scope::new(&environment);
+                names(&mut scope);
+                scope.set("secret", secret);
+                let (expr, _) = parse_expression(SourceId(0), &text, 0..text.len());
+                evaluate(&expr, &scope)
+            };
+            let marked = |text: &str| Value::string(text).marked(Mark::Sensitive);
+            let (a, a_diags) = run(marked("5"));
+            let (b, b_diags) = run(marked("true"));
+            // What failed and what asks whether something fails may differ without a mark.
+            if a_diags.has_errors() || b_diags.has_errors() || text.contains("can(")
+                || text.contains("try(")
+            {
+                return Ok(());
+            }
+            // A different result of a different secret must be marked.
+            if a.clone().unmark_deep().0 != b.clone().unmark_deep().0 {
+                prop_assert!(a.is_sensitive() && b.is_sensitive(), "{text}: {a:?} {b:?}");
+            }
+        }
+    }
+}
