@@ -33,18 +33,47 @@ pub fn groups() -> impl Iterator<Item = (&'static str, &'static [Function])> {
     GROUPS.iter().copied()
 }
 
-/// All functions of the template language but those of [`EVALUATED_ELSEWHERE`].
-pub fn table() -> impl Iterator<Item = &'static Function> {
-    GROUPS.iter().flat_map(|(_, functions)| functions.iter())
+const COUNT: usize = {
+    let mut count = 0;
+    let mut group = 0;
+    while group < GROUPS.len() {
+        count += GROUPS[group].1.len();
+        group += 1;
+    }
+    count
+};
+
+static TABLE: [Function; COUNT] = {
+    let mut table = [GROUPS[0].1[0]; COUNT];
+    let mut filled = 0;
+    let mut group = 0;
+    while group < GROUPS.len() {
+        let functions = GROUPS[group].1;
+        let mut index = 0;
+        while index < functions.len() {
+            table[filled] = functions[index];
+            filled += 1;
+            index += 1;
+        }
+        group += 1;
+    }
+    table
+};
+
+/// All functions of the template language but those of [`EVALUATED_ELSEWHERE`], group by
+/// group.
+#[must_use]
+pub fn table() -> &'static [Function] {
+    &TABLE
 }
 
 /// Finds a function by its name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Function> {
-    table().find(|function| function.name == name)
+    table().iter().find(|function| function.name == name)
 }
 
 /// The names of all functions, those of [`EVALUATED_ELSEWHERE`] included.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    table().map(|function| function.name).chain(EVALUATED_ELSEWHERE.iter().copied())
+    table().iter().map(|function| function.name).chain(EVALUATED_ELSEWHERE.iter().copied())
 }
