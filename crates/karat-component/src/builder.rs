@@ -327,7 +327,7 @@ pub trait ProvisionHook: Send + Sync {
 
 /// Asks the person at the terminal. A service of the saga.
 #[async_trait]
-pub trait Prompt: Send + Sync {
+pub trait Prompt: fmt::Debug + Send + Sync {
     /// Shows `question` and gives the answer, without its line end.
     ///
     /// # Errors

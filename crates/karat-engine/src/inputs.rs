@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use karat_config::{Body, OptionKind, Schema};
+use karat_hcl::diag::{Diagnostic, Diagnostics};
 use sha2::{Digest, Sha256};
 
 /// The digest of a file's contents and mode, or of a folder's whole tree: names, kinds, modes,
@@ -64,6 +66,45 @@ fn contents(path: &Path) -> io::Result<Vec<u8>> {
 fn field(hasher: &mut Sha256, bytes: &[u8]) {
     hasher.update((bytes.len() as u64).to_le_bytes());
     hasher.update(bytes);
+}
+
+/// Reports input files that are not there.
+pub(crate) fn missing_files(
+    body: &Body,
+    schema: &Schema,
+    diags: &mut Diagnostics,
+) {
+    if reads_elsewhere(body) {
+        return;
+    }
+    for (name, attribute) in &body.attributes {
+        let is_input =
+            schema.option(name).is_some_and(|o| o.kind == OptionKind::Input);
+        if !is_input || !attribute.value.is_wholly_known() {
+            continue;
+        }
+        let mut paths: Vec<PathBuf> = Vec::new();
+        let value = attribute.value.clone().unmark_deep().0;
+        paths.extend(value.as_str().map(PathBuf::from));
+        let items = value.as_slice().unwrap_or_default();
+        paths.extend(items.iter().filter_map(|v| v.as_str()).map(PathBuf::from));
+        for path in paths.iter().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
+            diags.push(
+                Diagnostic::error("File not found")
+                    .at(attribute.value_span)
+                    .detail(format!("\"{name}\" names \"{}\", which does not exist.", path.display()))
+                    .hint("Paths start at the folder that the command is run in; \"${path.root}/…\" starts at the template."),
+            );
+        }
+    }
+}
+
+/// Whether what the block names as its input is not there before the build: a file that the build
+/// itself makes, or one that is fetched from the machine.
+pub(crate) fn reads_elsewhere(body: &Body) -> bool {
+    let text = |name| body.value(name).cloned().map(|v| v.unmark_deep().0);
+    text("generated").and_then(|v| v.as_bool()).unwrap_or(false)
+        || text("direction").is_some_and(|v| v.as_str() == Some("download"))
 }
 
 #[cfg(test)]

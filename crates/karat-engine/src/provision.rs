@@ -1,6 +1,6 @@
 //! Runs a build's provisioners when its builder says that the machine can be reached.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use karat_component::{
     ProvisionContext, ProvisionHook,
 };
 use karat_hcl::diag::Diagnostics;
-use karat_saga::{Services, StepError};
+use karat_saga::{CleanupHook, Services, StepContext, StepError};
 use karat_template::ProvisionerBlock;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,8 @@ pub(crate) struct Provisioners {
     pub(crate) is_local: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     pub(crate) events: Events,
     pub(crate) services: Services,
+    /// The machine that was reached last, for the error-cleanup-provisioner.
+    pub(crate) last: Mutex<Option<ProvisionContext>>,
 }
 
 impl Provisioners {
@@ -187,22 +189,24 @@ impl ProvisionHook for Provisioners {
             cancel: cancel.clone(),
             services: self.services.clone(),
         };
-        let Err(error) = self.run_all(&cx).await else { return Ok(()) };
-        let Some(block) = self.error_cleanup.as_ref().filter(|_| !error.is_cancelled()) else {
-            return Err(error.into());
-        };
-        cx.events.say("A provisioner failed. Running the error-cleanup-provisioner...");
-        match self.run_one("error-cleanup-provisioner", 0, block, &cx).await {
-            Ok(()) => Err(error.into()),
-            Err(second) => Err(StepError::new(format!(
-                "{}; then the error-cleanup-provisioner failed: {}",
-                error.chain(),
-                second.chain()
-            ))),
-        }
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.clone());
+        Ok(self.run_all(&cx).await?)
     }
 
     fn is_empty(&self) -> bool {
         self.blocks.is_empty()
+    }
+}
+
+#[async_trait]
+impl CleanupHook for Provisioners {
+    /// Runs the error-cleanup-provisioner while the machine still stands, if it was ever reached.
+    async fn before_cleanup(&self, cx: &StepContext, _: &StepError) -> Result<(), StepError> {
+        let Some(block) = &self.error_cleanup else { return Ok(()) };
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(mut provision) = last else { return Ok(()) };
+        provision.cancel = cx.token().clone();
+        provision.events.say("The build failed. Running the error-cleanup-provisioner...");
+        Ok(self.run_one("error-cleanup-provisioner", 0, block, &provision).await?)
     }
 }

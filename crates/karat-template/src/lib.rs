@@ -1,1 +1,35 @@
-//! Template files to a typed Template: block schemas, variables, locals, data sources. Pure.
+//! Template files to builds: block schemas, variables, locals, data sources. Pure.
+//!
+//! | file | what |
+//! |---|---|
+//! | `load.rs` | which files belong to a template, read through a `World` |
+//! | `blocks.rs` | the blocks of all files: [`Template`] |
+//! | `build_block.rs` | the inside of a `build` block |
+//! | `variables.rs` | declarations; values from defaults, environment, files and flags; rules |
+//! | `evaluate.rs` | locals and data sources in the order in which they need each other |
+//! | `expand.rs` | one [`Build`] per source of a build block |
+//! | `body.rs` | a component's block to its evaluated [`karat_config::Body`], `dynamic` expanded |
+//! | `packer_block.rs` | `required_version`, `required_plugins` |
+//! | `text.rs` | `{{ }}` in text options |
+
+mod blocks;
+mod body;
+mod build;
+mod build_block;
+mod evaluate;
+mod expand;
+mod load;
+mod names;
+mod packer_block;
+mod text;
+mod variables;
+
+pub use blocks::{LocalBlock, Template};
+pub use build::{
+    ArtifactKey, ArtifactRef, Build, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
+};
+pub use evaluate::{DataFetcher, DataRequest, Evaluated, Inputs, NoData};
+pub use load::{Load, Loaded, load};
+pub use packer_block::{PACKER_VERSION, PluginRequirement};
+pub use text::TextContext;
+pub use variables::{Given, Variable, VariableBlock};

@@ -1,1 +1,42 @@
-fn main() {}
+//! `karat`: an image-as-code pipeline. Packer templates in, golden images out.
+//!
+//! | file | what |
+//! |---|---|
+//! | `cli.rs`, `goflags.rs` | the command line |
+//! | `commands/VERB.rs` | one command each |
+//! | `components.rs` | the one list of components |
+//! | `session.rs` | from the command line to a loaded template and an engine |
+//! | `report/` | what a person or a program sees |
+//! | `error.rs` | from failures to messages and exit codes |
+//! | `env.rs`, `world.rs` | the environment; files, clock and chance |
+
+mod cli;
+mod commands;
+mod components;
+mod env;
+mod error;
+mod goflags;
+mod log;
+mod prompt;
+mod report;
+mod session;
+mod signals;
+mod world;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args();
+    let program = args.next().unwrap_or_default();
+    let as_packer = Path::new(&program).file_name().is_some_and(|name| name == "packer");
+    if as_packer {
+        report::out::errors_to_stdout();
+    }
+    let args: Vec<String> = args.collect();
+    // The one process that a machine needs beside the program is the program itself.
+    if args.first().is_some_and(|a| a == "__machine") {
+        return ExitCode::from(karat_machine::runtime::supervisor_main(&args[1..]));
+    }
+    ExitCode::from(cli::run(args, as_packer))
+}

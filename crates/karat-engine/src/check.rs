@@ -1,0 +1,176 @@
+//! Everything that can be said of a run before it begins.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use karat_component::{ComponentError, SagaContext};
+use karat_hcl::diag::{Diagnostic, Diagnostics};
+use karat_plan::Change;
+use serde::Serialize;
+
+use crate::inputs::missing_files;
+use crate::prepare::{Artifacts, Preparer, artifact_value};
+use crate::record::Records;
+use crate::run::{Engine, RunRequest, build_info};
+use crate::task::fingerprints;
+
+/// What would become of a build.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BuildPlan {
+    /// The build, as the user sees it.
+    pub target: String,
+    /// The builds whose artifacts it uses.
+    pub needs: Vec<String>,
+    /// Whether it would be built, and why.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// The digest of everything that goes into it, where all of it is known.
+    pub fingerprint: Option<String>,
+}
+
+/// Whether a build would be built, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    /// Nothing changed: what was made last is taken.
+    Reuse,
+    /// It was never built in this state folder.
+    First,
+    /// Something that goes into it is different.
+    Changed {
+        /// What.
+        changes: Vec<Change>,
+    },
+    /// What it made last is gone or damaged.
+    Damaged,
+    /// `-force` was given.
+    Forced,
+    /// Its kind of source is built every time.
+    Always,
+    /// It depends on what another build makes, or on what is only known during the build.
+    Open {
+        /// On what, in words.
+        on: Vec<String>,
+        /// What is different already.
+        changes: Vec<Change>,
+    },
+}
+
+impl Engine {
+    fn preparer(&self, request: &RunRequest, index: usize, artifacts: &Artifacts) -> Preparer {
+        let build = Arc::new(request.builds[index].clone());
+        Preparer {
+            components: Arc::clone(&self.components),
+            template: Arc::clone(&request.frozen),
+            world: Arc::clone(&self.frozen_world),
+            info: build_info(request, &build, "00000000-0000-0000-0000-000000000000"),
+            build,
+            artifacts: Arc::new(artifacts.clone()),
+            planning: true,
+        }
+    }
+
+    /// Checks all components of all builds, with what is not known yet left open. Each problem is
+    /// reported once, though several sources may share a provisioner. Input files have to exist.
+    pub fn validate(&self, request: &RunRequest) -> Diagnostics {
+        let mut all = Vec::<Diagnostic>::new();
+        for index in 0..request.builds.len() {
+            let preparer = self.preparer(request, index, &Artifacts::new());
+            for diagnostic in validate_build(&preparer) {
+                if !all.contains(&diagnostic) {
+                    all.push(diagnostic);
+                }
+            }
+        }
+        let mut diags = Diagnostics::new();
+        diags.extend(all);
+        diags
+    }
+
+    /// What would become of each build, in the order of the request. Builds nothing.
+    ///
+    /// # Errors
+    /// When what goes into a build cannot be found out; the text says of which and why.
+    pub async fn plan(&self, request: &RunRequest) -> Result<Vec<BuildPlan>, ComponentError> {
+        let records = Records::new(&self.state_dir);
+        let mut artifacts = Artifacts::new();
+        let mut plans: Vec<Option<BuildPlan>> = vec![None; request.builds.len()];
+        for index in request.graph.order() {
+            let plan = self.plan_one(request, index, &records, &mut artifacts).await?;
+            plans[index] = Some(plan);
+        }
+        Ok(plans.into_iter().flatten().collect())
+    }
+
+    async fn plan_one(
+        &self,
+        request: &RunRequest,
+        index: usize,
+        records: &Records,
+        artifacts: &mut Artifacts,
+    ) -> Result<BuildPlan, ComponentError> {
+        let preparer = self.preparer(request, index, artifacts);
+        let build = Arc::clone(&preparer.build);
+        let fail = |text: String| ComponentError::new(format!("{}: {text}", build.target));
+        let (builder, prepared) =
+            preparer.source().map_err(|d| fail(preparer.explain(&d)))?;
+        let cx = SagaContext {
+            build: preparer.info.clone(),
+            token: "plan".into(),
+            state_dir: self.state_dir.clone(),
+            cache_dir: self.cache_dir.clone(),
+            fingerprint: None,
+        };
+        let extra = prepared.fingerprint_inputs(&cx, &self.services).await?;
+        let (fingerprint, _) = fingerprints(&preparer, &extra).map_err(fail)?;
+        let needs: BTreeSet<String> =
+            request.graph.needs(index).iter().map(|i| request.builds[*i].target.clone()).collect();
+        let record = records.load(&request.template_path, &build.target);
+        let changes = record
+            .as_ref()
+            .map(|r| fingerprint.changes_since(&r.fingerprint.inputs))
+            .unwrap_or_default();
+        let verdict = match &record {
+            _ if request.options.force => Verdict::Forced,
+            _ if !prepared.reusable() => Verdict::Always,
+            None => Verdict::First,
+            Some(_) if !fingerprint.open.is_empty() => {
+                Verdict::Open { on: fingerprint.open.clone(), changes }
+            }
+            Some(record) if record.fingerprint.digest != fingerprint.digest => {
+                Verdict::Changed { changes }
+            }
+            Some(record) if !builder.is_intact(&record.artifact, &self.services).await => {
+                Verdict::Damaged
+            }
+            Some(record) => {
+                artifacts.insert(build.artifact_key(), artifact_value(&record.artifact));
+                Verdict::Reuse
+            }
+        };
+        let known = fingerprint.open.is_empty().then_some(fingerprint.digest);
+        let target = build.target.clone();
+        Ok(BuildPlan { target, needs: needs.into_iter().collect(), verdict, fingerprint: known })
+    }
+}
+
+fn validate_build(preparer: &Preparer) -> Diagnostics {
+    let mut diags = Diagnostics::new();
+    let mut take = |result: Result<(), Diagnostics>| {
+        if let Err(found) = result {
+            diags.append(found);
+        }
+    };
+    take(preparer.source().map(drop));
+    let build = Arc::clone(&preparer.build);
+    for block in build.provisioners.iter().chain(&build.error_cleanup) {
+        take(preparer.provisioner(block, None).map(drop));
+    }
+    for block in build.chains.iter().flatten() {
+        take(preparer.post_processor(block, None).map(drop));
+    }
+    for (body, schema) in preparer.bodies() {
+        missing_files(&body, &schema, &mut diags);
+    }
+    diags
+}

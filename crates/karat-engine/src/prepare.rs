@@ -1,0 +1,201 @@
+//! From blocks of a template to components with a proved configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use karat_component::{
+    Artifact, BuildInfo, Components, DynBuilder, Generated, PrepareContext, PreparedBuilder,
+    PreparedPostProcessor, PreparedProvisioner,
+};
+use karat_config::{Body, Schema};
+use karat_functions::World;
+use karat_hcl::diag::{Diagnostic, Diagnostics, Severity};
+use karat_template::{
+    ArtifactKey, Build, ComponentBlock, Evaluated, Inputs, PostProcessorBlock, ProvisionerBlock,
+    TextContext,
+};
+use karat_value::Value;
+
+/// The artifacts of the builds that are done.
+pub(crate) type Artifacts = BTreeMap<ArtifactKey, Value>;
+
+/// Evaluates and proves the components of one build.
+#[derive(Clone)]
+pub(crate) struct Preparer {
+    pub(crate) components: Arc<Components>,
+    pub(crate) template: Arc<Evaluated>,
+    pub(crate) world: Arc<dyn World + Send + Sync>,
+    pub(crate) build: Arc<Build>,
+    pub(crate) info: BuildInfo,
+    pub(crate) artifacts: Arc<Artifacts>,
+    /// Whether values may be unknown yet.
+    pub(crate) planning: bool,
+}
+
+impl Preparer {
+    fn inputs<'a>(&'a self, generated: Option<&'a Generated>) -> Inputs<'a> {
+        Inputs {
+            world: self.world.as_ref(),
+            artifacts: &self.artifacts,
+            generated,
+            text: Some(TextContext {
+                build_name: self.info.source_name.clone(),
+                build_type: self.info.source_type.clone(),
+                template_dir: self.info.template_dir.to_string_lossy().into_owned(),
+            }),
+        }
+    }
+
+    fn context(&self, component: &str) -> PrepareContext {
+        PrepareContext {
+            component: component.to_owned(),
+            template_dir: self.info.template_dir.to_string_lossy().into_owned(),
+            force: self.info.force,
+            debug: self.info.debug,
+            planning: self.planning,
+        }
+    }
+
+    /// The builder of the build's type.
+    pub(crate) fn builder(&self) -> Result<Arc<dyn DynBuilder>, Diagnostics> {
+        let builders = self.components.builders();
+        builders.get(&self.build.source_type).cloned().ok_or_else(|| {
+            unknown_type("source", &self.build.source, builders.keys().map(String::as_str)).into()
+        })
+    }
+
+    /// The source.
+    pub(crate) fn source(
+        &self,
+    ) -> Result<(Arc<dyn DynBuilder>, Box<dyn PreparedBuilder>), Diagnostics> {
+        let builder = self.builder()?;
+        let body = self.template.source_body(&self.build, &builder.schema(), &self.inputs(None))?;
+        let cx = self.context(&format!("source \"{}\"", self.build.source_type));
+        let mut diags = Diagnostics::new();
+        let prepared = Arc::clone(&builder).prepare(&body, &cx, &mut diags);
+        finish(prepared, diags).map(|prepared| (builder, prepared))
+    }
+
+    /// A provisioner.
+    pub(crate) fn provisioner(
+        &self,
+        block: &ProvisionerBlock,
+        generated: Option<&Generated>,
+    ) -> Result<Box<dyn PreparedProvisioner>, Diagnostics> {
+        let all = self.components.provisioners();
+        let name = &block.component.type_name;
+        let Some(component) = all.get(name) else {
+            let known = all.keys().map(String::as_str);
+            return Err(unknown_type("provisioner", &block.component, known).into());
+        };
+        let inputs = self.inputs(generated);
+        let body =
+            self.template.provisioner_body(&self.build, block, &component.schema(), &inputs)?;
+        let cx = self.context(&format!("provisioner \"{name}\""));
+        let mut diags = Diagnostics::new();
+        let prepared = Arc::clone(component).prepare(&body, &cx, &mut diags);
+        finish(prepared, diags)
+    }
+
+    /// A post-processor.
+    pub(crate) fn post_processor(
+        &self,
+        block: &PostProcessorBlock,
+        generated: Option<&Generated>,
+    ) -> Result<Box<dyn PreparedPostProcessor>, Diagnostics> {
+        let all = self.components.post_processors();
+        let name = &block.component.type_name;
+        let Some(component) = all.get(name) else {
+            let known = all.keys().map(String::as_str);
+            return Err(unknown_type("post-processor", &block.component, known).into());
+        };
+        let inputs = self.inputs(generated);
+        let body =
+            self.template.post_processor_body(&self.build, block, &component.schema(), &inputs)?;
+        let cx = self.context(&format!("post-processor \"{name}\""));
+        let mut diags = Diagnostics::new();
+        let prepared = Arc::clone(component).prepare(&body, &cx, &mut diags);
+        finish(prepared, diags)
+    }
+
+    /// The evaluated blocks of all components whose types are known and that can be evaluated.
+    pub(crate) fn bodies(&self) -> Vec<(Body, Schema)> {
+        let inputs = self.inputs(None);
+        let mut all = Vec::new();
+        if let Ok(builder) = self.builder() {
+            let schema = builder.schema();
+            let body = self.template.source_body(&self.build, &schema, &inputs);
+            all.extend(body.ok().map(|b| (b, schema)));
+        }
+        for block in self.build.provisioners.iter().chain(&self.build.error_cleanup) {
+            let Some(schema) = self.provisioner_schema(&block.component.type_name) else { continue };
+            let body = self.template.provisioner_body(&self.build, block, &schema, &inputs);
+            all.extend(body.ok().map(|b| (b, schema)));
+        }
+        for block in self.build.chains.iter().flatten() {
+            let name = &block.component.type_name;
+            let Some(schema) = self.post_processor_schema(name) else { continue };
+            let body = self.template.post_processor_body(&self.build, block, &schema, &inputs);
+            all.extend(body.ok().map(|b| (b, schema)));
+        }
+        all
+    }
+
+    /// The schema of a component, if its type is known.
+    pub(crate) fn provisioner_schema(&self, name: &str) -> Option<Schema> {
+        self.components.provisioners().get(name).map(|c| c.schema())
+    }
+
+    /// The schema of a component, if its type is known.
+    pub(crate) fn post_processor_schema(&self, name: &str) -> Option<Schema> {
+        self.components.post_processors().get(name).map(|c| c.schema())
+    }
+
+    /// Diagnostics in one text, for an event or a build's error.
+    pub(crate) fn explain(&self, diags: &Diagnostics) -> String {
+        let sources = self.template.sources();
+        let errors = diags.iter().filter(|d| d.severity == Severity::Error);
+        let texts: Vec<String> = errors
+            .map(|d| {
+                let place = d.primary.as_ref().and_then(|label| {
+                    let source = sources.get(label.span.source)?;
+                    let at = source.position(label.span.range().start);
+                    Some(format!("{}:{}:{}: ", source.name, at.line, at.column))
+                });
+                let detail =
+                    if d.detail.is_empty() { String::new() } else { format!("; {}", d.detail) };
+                format!("{}{}{detail}", place.unwrap_or_default(), d.summary)
+            })
+            .collect();
+        texts.join("\n")
+    }
+}
+
+/// `None` comes with an error in a component that is right; where one is not, say so.
+fn finish<T>(prepared: Option<T>, diags: Diagnostics) -> Result<T, Diagnostics> {
+    match prepared {
+        Some(prepared) if !diags.has_errors() => Ok(prepared),
+        _ => Err(diags),
+    }
+}
+
+fn unknown_type<'a>(
+    what: &str,
+    block: &ComponentBlock,
+    known: impl Iterator<Item = &'a str>,
+) -> Diagnostic {
+    Diagnostic::error(format!("Unknown {what} type \"{}\"", block.type_name))
+        .at(block.type_span)
+        .detail(format!("This program has no {what} of the type \"{}\".", block.type_name))
+        .did_you_mean(&block.type_name, known)
+}
+
+/// The attributes of an artifact as the value of `artifact.BUILD.TYPE.NAME`.
+pub(crate) fn artifact_value(artifact: &Artifact) -> Value {
+    let mut json = serde_json::Map::new();
+    json.insert("id".into(), artifact.id.clone().into());
+    let files = artifact.files.iter().map(|f| f.to_string_lossy().into_owned().into());
+    json.insert("files".into(), serde_json::Value::Array(files.collect()));
+    json.extend(artifact.attributes.clone());
+    karat_value::json::from_json(&serde_json::Value::Object(json))
+}

@@ -1,0 +1,274 @@
+//! All builds of a run, each when those it needs are done.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use karat_component::{
+    Artifact, BuildInfo, Components, EventKind, Events, OnError, Outcome,
+};
+use karat_functions::World;
+use karat_plan::Graph;
+use karat_saga::{
+    Cancellation, Faults, Journal, JournalError, RunHold, RunInfo, RunState, Services,
+};
+use karat_template::{Build, Evaluated};
+use tokio::sync::{Semaphore, watch};
+
+use crate::task::{Ended, Task};
+
+/// What runs builds.
+#[derive(Clone)]
+pub struct Engine {
+    /// The components of the program.
+    pub components: Arc<Components>,
+    /// The journal of the state folder.
+    pub journal: Journal,
+    /// Karat's state folder.
+    pub state_dir: PathBuf,
+    /// Karat's cache folder.
+    pub cache_dir: PathBuf,
+    /// What the program offers to steps and components.
+    pub services: Services,
+    /// The outside, as functions see it.
+    pub world: Arc<dyn World + Send + Sync>,
+    /// The outside at a fixed moment and without chance, for fingerprints.
+    pub frozen_world: Arc<dyn World + Send + Sync>,
+    /// Failures on request.
+    pub faults: Faults,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("state_dir", &self.state_dir).finish_non_exhaustive()
+    }
+}
+
+/// How to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// How many builds run at a time; 0 is no limit.
+    pub parallel: usize,
+    /// What to do when a step fails.
+    pub on_error: OnError,
+    /// Whether to wait for the person before each step.
+    pub debug: bool,
+    /// Whether to build what is up to date, and over what is there.
+    pub force: bool,
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// The template.
+    pub template: Arc<Evaluated>,
+    /// The same template evaluated in the frozen world.
+    pub frozen: Arc<Evaluated>,
+    /// The builds, with all that they need.
+    pub builds: Vec<Build>,
+    /// Who needs whom among them.
+    pub graph: Graph,
+    /// The template as the user named it.
+    pub template_path: PathBuf,
+    /// Its folder as the user named it.
+    pub template_dir: PathBuf,
+    /// How to run.
+    pub options: RunOptions,
+    /// The command line, secrets masked.
+    pub command: Vec<String>,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct RunSummary {
+    /// Its id.
+    pub run: String,
+    /// How each build ended, in the order of the request.
+    pub builds: Vec<(String, Outcome)>,
+    /// Steps whose undoing did not succeed or was not waited for: what is left, in words.
+    pub left: Vec<String>,
+    /// Whether everything was kept on purpose, and can be gone on with.
+    pub aborted: bool,
+}
+
+impl RunSummary {
+    /// Whether all builds made what they should.
+    pub fn success(&self) -> bool {
+        self.builds.iter().all(|(_, o)| matches!(o, Outcome::Finished | Outcome::Reused))
+    }
+}
+
+impl Engine {
+    /// Runs all builds and waits for their ends.
+    ///
+    /// # Errors
+    /// When the journal cannot be written. That a build fails is no error of the run.
+    pub async fn run(
+        &self,
+        request: RunRequest,
+        sink: impl FnOnce(&str) -> Events,
+        cancellation: &Cancellation,
+    ) -> Result<RunSummary, JournalError> {
+        let hold = self.begin(&request).await?;
+        let run = hold.id().to_string();
+        let events = sink(&run);
+        let start = Instant::now();
+        let targets: Vec<String> = request.builds.iter().map(|b| b.target.clone()).collect();
+        events.emit(EventKind::RunStarted { run: run.clone(), builds: targets.clone() });
+
+        let hold = Arc::new(hold);
+        let ended = self.run_builds(request, &hold, &events, cancellation).await;
+        let left: Vec<String> = ended.iter().flat_map(|e| e.left.clone()).collect();
+        let summary = RunSummary {
+            run,
+            builds: targets.into_iter().zip(ended.iter().map(|e| e.outcome)).collect(),
+            aborted: ended.iter().any(|e| e.aborted),
+            left,
+        };
+        let exit_code = i32::from(!summary.success());
+        events.emit(EventKind::RunFinished { duration: start.elapsed(), exit_code });
+        self.end(hold, &summary, cancellation).await?;
+        Ok(summary)
+    }
+
+    async fn begin(&self, request: &RunRequest) -> Result<RunHold, JournalError> {
+        self.journal
+            .begin_run(RunInfo {
+                version: env!("CARGO_PKG_VERSION").into(),
+                command: request.command.clone(),
+                cwd: std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned(),
+                template: Some(request.template_path.to_string_lossy().into_owned()),
+                fingerprint: None,
+            })
+            .await
+    }
+
+    async fn end(
+        &self,
+        hold: Arc<RunHold>,
+        summary: &RunSummary,
+        cancellation: &Cancellation,
+    ) -> Result<(), JournalError> {
+        self.journal.flush().await?;
+        // Each build's task has ended, and with it its clone.
+        let Some(hold) = Arc::into_inner(hold) else { return Ok(()) };
+        if !summary.left.is_empty() || summary.aborted {
+            return hold.let_go().await;
+        }
+        hold.finish(if summary.success() {
+            RunState::Succeeded
+        } else if cancellation.cancel_token().is_cancelled() {
+            RunState::Cancelled
+        } else {
+            RunState::Failed
+        })
+        .await
+    }
+
+    async fn run_builds(
+        &self,
+        request: RunRequest,
+        hold: &Arc<RunHold>,
+        events: &Events,
+        cancellation: &Cancellation,
+    ) -> Vec<Ended> {
+        let request = Arc::new(request);
+        let count = request.builds.len();
+        let parallel = match (request.options.debug, request.options.parallel) {
+            (true, _) => 1,
+            (false, 0) => Semaphore::MAX_PERMITS,
+            (false, n) => n,
+        };
+        let slots = Arc::new(Semaphore::new(parallel));
+        let (done, watches): (Vec<_>, Vec<_>) =
+            (0..count).map(|_| watch::channel::<Option<Done>>(None)).unzip();
+        let mut tasks = tokio::task::JoinSet::new();
+        for (index, done) in done.into_iter().enumerate() {
+            let needs: Vec<(usize, watch::Receiver<Option<Done>>)> =
+                request.graph.needs(index).iter().map(|i| (*i, watches[*i].clone())).collect();
+            let (engine, request, slots) = (self.clone(), Arc::clone(&request), Arc::clone(&slots));
+            let (hold, cancellation) = (Arc::clone(hold), cancellation.clone());
+            let events = events.for_build(request.builds[index].target.as_str());
+            tasks.spawn(async move {
+                let ended =
+                    engine.one(index, request, needs, slots, hold, events, cancellation).await;
+                // Those that need it may all be gone.
+                let _ = done.send(Some(Done {
+                    success: matches!(ended.outcome, Outcome::Finished | Outcome::Reused),
+                    artifact: ended.artifact.clone(),
+                }));
+                (index, ended)
+            });
+        }
+        let mut ended: BTreeMap<usize, Ended> = BTreeMap::new();
+        while let Some(joined) = tasks.join_next().await {
+            match joined {
+                Ok((index, end)) => {
+                    ended.insert(index, end);
+                }
+                Err(error) => events.error(format!("a build ended by a bug in Karat: {error}")),
+            }
+        }
+        (0..count).map(|i| ended.remove(&i).unwrap_or_else(Ended::broken)).collect()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call, all of it what a task is made of")]
+    async fn one(
+        &self,
+        index: usize,
+        request: Arc<RunRequest>,
+        needs: Vec<(usize, watch::Receiver<Option<Done>>)>,
+        slots: Arc<Semaphore>,
+        hold: Arc<RunHold>,
+        events: Events,
+        cancellation: Cancellation,
+    ) -> Ended {
+        let mut artifacts = BTreeMap::new();
+        for (other, mut done) in needs {
+            let result = done.wait_for(Option::is_some).await.ok().and_then(|d| d.clone());
+            let build = &request.builds[other];
+            match result {
+                Some(Done { success: true, artifact: Some(artifact) }) => {
+                    let value = crate::prepare::artifact_value(&artifact);
+                    artifacts.insert(build.artifact_key(), value);
+                }
+                _ => return Ended::skipped(&events, &build.target),
+            }
+        }
+        let cancelled = cancellation.cancel_token();
+        let Some(Ok(_slot)) = cancelled.run_until_cancelled(slots.acquire()).await else {
+            return Ended::not_started(&events);
+        };
+        if cancelled.is_cancelled() {
+            return Ended::not_started(&events);
+        }
+        let build = Arc::new(request.builds[index].clone());
+        let info = build_info(&request, &build, &hold.id().to_string());
+        let task = Task { engine: self.clone(), request, build, info, hold, events, artifacts };
+        task.run(&cancellation).await
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Done {
+    success: bool,
+    artifact: Option<Artifact>,
+}
+
+/// What components are told of a build.
+pub(crate) fn build_info(request: &RunRequest, build: &Build, run: &str) -> BuildInfo {
+    BuildInfo {
+        target: build.target.clone(),
+        build_name: build.build_name.clone(),
+        source_type: build.source_type.clone(),
+        source_name: build.source_name.clone(),
+        local_name: build.local_name.clone(),
+        template_dir: request.template_dir.clone(),
+        template_path: request.template_path.clone(),
+        run_uuid: run.to_owned(),
+        force: request.options.force,
+        debug: request.options.debug,
+        on_error: request.options.on_error,
+    }
+}

@@ -1,0 +1,216 @@
+//! A component's block to its evaluated [`karat_config::Body`], `dynamic` blocks expanded.
+
+use karat_config::{self as config, OptionType, Schema};
+use karat_eval::{Scope, evaluate};
+use karat_hcl::ast::{self, Item};
+use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
+use karat_hcl::schema::Schema as Syntax;
+use karat_value::{Type, Value, convert};
+
+use crate::names::object;
+
+/// Evaluates all of a body. `schema` says which names are blocks where the syntax (JSON) does not.
+pub(crate) fn evaluate_body(
+    body: &ast::Body,
+    header: Span,
+    schema: &Schema,
+    scope: &Scope<'_>,
+    diags: &mut Diagnostics,
+) -> config::Body {
+    let mut out = config::Body::new(header);
+    match body {
+        ast::Body::Native(native) => {
+            for item in &native.items {
+                match item {
+                    Item::Attribute(attribute) => add_attribute(&mut out, attribute, scope, diags),
+                    Item::Block(block) => add_block(&mut out, block, schema, scope, diags),
+                }
+            }
+        }
+        ast::Body::Json(_) => {
+            let content = body.content(&syntax(schema), diags);
+            for attribute in content.attributes.values() {
+                add_attribute(&mut out, attribute, scope, diags);
+            }
+            for block in &content.blocks {
+                add_block(&mut out, block, schema, scope, diags);
+            }
+        }
+    }
+    out
+}
+
+/// What JSON syntax has to be told: which names are blocks.
+fn syntax(schema: &Schema) -> Syntax {
+    let mut syntax = Syntax::new().block("dynamic", &["type"]);
+    for option in &schema.options {
+        let names = std::iter::once(&option.name).chain(&option.aliases);
+        for name in names {
+            syntax = match option.ty {
+                OptionType::Attribute(_) => syntax.optional(name),
+                OptionType::Block(_) | OptionType::Blocks(_) => syntax.block(name, &[]),
+            };
+        }
+    }
+    syntax
+}
+
+fn add_attribute(
+    out: &mut config::Body,
+    attribute: &ast::Attribute,
+    scope: &Scope<'_>,
+    diags: &mut Diagnostics,
+) {
+    let (value, found) = evaluate(&attribute.expr, scope);
+    diags.append(found);
+    out.attributes.insert(
+        attribute.name.name.clone(),
+        config::Attribute {
+            name_span: attribute.name.span,
+            value_span: attribute.expr.span,
+            value,
+        },
+    );
+}
+
+fn add_block(
+    out: &mut config::Body,
+    block: &ast::Block,
+    schema: &Schema,
+    scope: &Scope<'_>,
+    diags: &mut Diagnostics,
+) {
+    if block.kind.name == "dynamic" {
+        expand(out, block, schema, scope, diags);
+        return;
+    }
+    let labels = block.labels.iter().map(|l| l.text.clone()).collect();
+    out.blocks.push(config::Block {
+        name: block.kind.name.clone(),
+        name_span: block.kind.span,
+        labels,
+        body: evaluate_body(
+            &block.body,
+            block.header,
+            &inner_schema(schema, &block.kind.name),
+            scope,
+            diags,
+        ),
+    });
+}
+
+fn inner_schema(schema: &Schema, name: &str) -> Schema {
+    match schema.option(name).map(|o| &o.ty) {
+        Some(OptionType::Block(inner) | OptionType::Blocks(inner)) => inner.clone(),
+        _ => Schema::default(),
+    }
+}
+
+/// `dynamic "TYPE" { for_each = …, iterator = …, labels = […], content { … } }`
+fn expand(
+    out: &mut config::Body,
+    block: &ast::Block,
+    schema: &Schema,
+    scope: &Scope<'_>,
+    diags: &mut Diagnostics,
+) {
+    let [label] = block.labels.as_slice() else {
+        diags.push(
+            Diagnostic::error("Missing type of a dynamic block")
+                .at(block.header)
+                .hint("Write: dynamic \"TYPE\" { for_each = …"),
+        );
+        return;
+    };
+    let shape = Syntax::new()
+        .required("for_each")
+        .optional("iterator")
+        .optional("labels")
+        .block("content", &[]);
+    let content = block.body.content(&shape, diags);
+    let Some(for_each) = content.attributes.get("for_each") else { return };
+    let Some(inner) = content.blocks.first() else {
+        diags.push(
+            Diagnostic::error("Missing content of a dynamic block")
+                .at(content.end)
+                .detail(format!("A dynamic \"{}\" block needs a \"content\" block.", label.text)),
+        );
+        return;
+    };
+    if let Some(second) = content.blocks.get(1) {
+        diags.push(
+            Diagnostic::error("Extraneous dynamic content block")
+                .at(second.header)
+                .also(inner.header, "first given here"),
+        );
+    }
+    let iterator = match content.attributes.get("iterator") {
+        None => label.text.clone(),
+        Some(attribute) => match attribute.expr.as_keyword() {
+            Some(word) => word.to_owned(),
+            None => {
+                diags.push(
+                    Diagnostic::error("Invalid iterator of a dynamic block")
+                        .at(attribute.expr.span)
+                        .detail("The iterator is a single name without quotes."),
+                );
+                return;
+            }
+        },
+    };
+    let (collection, found) = evaluate(&for_each.expr, scope);
+    diags.append(found);
+    let inner_shape = inner_schema(schema, &label.text);
+    for (key, value) in elements(&collection, for_each.expr.span, diags) {
+        let mut each = scope.child();
+        each.set(iterator.as_str(), object([("key", key), ("value", value)]));
+        let labels = labels(content.attributes.get("labels"), &each, diags);
+        let body = evaluate_body(&inner.body, block.header, &inner_shape, &each, diags);
+        let (name, name_span) = (label.text.clone(), label.span);
+        out.blocks.push(config::Block { name, name_span, labels, body });
+    }
+}
+
+/// What a dynamic block is repeated for. Of a collection that is not known yet, one element that
+/// is not known, so that its content is checked.
+fn elements(collection: &Value, span: Span, diags: &mut Diagnostics) -> Vec<(Value, Value)> {
+    let marks = collection.marks().clone();
+    let (plain, _) = collection.clone().unmark();
+    if !plain.is_known() {
+        return vec![(Value::dynamic(), Value::dynamic())];
+    }
+    let all: Option<Vec<(Value, Value)>> = match plain.ty() {
+        _ if plain.is_null() => None,
+        Type::String | Type::Number | Type::Bool => None,
+        _ => plain.elements().map(|elements| elements.map(|(k, v)| (k, v.clone())).collect()),
+    };
+    let Some(all) = all else {
+        diags.push(
+            Diagnostic::error("Invalid dynamic for_each value")
+                .at(span)
+                .detail(format!(
+                    "for_each needs a list, set, map or object, not {}.",
+                    if plain.is_null() { "null".to_owned() } else { plain.ty().friendly() }
+                )),
+        );
+        return Vec::new();
+    };
+    all.into_iter().map(|(k, v)| (k, v.with_marks(&marks))).collect()
+}
+
+fn labels(
+    attribute: Option<&ast::Attribute>,
+    scope: &Scope<'_>,
+    diags: &mut Diagnostics,
+) -> Vec<String> {
+    let Some(attribute) = attribute else { return Vec::new() };
+    let (value, found) = evaluate(&attribute.expr, scope);
+    diags.append(found);
+    let list = convert(&value.unmark_deep().0, &Type::list(Type::String));
+    let texts = list.ok().and_then(|v| {
+        v.as_slice().map(|items| {
+            items.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect::<Vec<_>>()
+        })
+    });
+    texts.unwrap_or_default()
+}

@@ -1,0 +1,599 @@
+//! Locals and data sources, in the order in which they need each other.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use karat_config::{Body, Schema};
+use karat_eval::{Environment, Functions, Reference, Scope, evaluate, references};
+use karat_functions::World;
+use karat_hcl::ast::{self, Expr, Item};
+use karat_hcl::diag::{Diagnostic, Diagnostics, SourceMap, Span};
+use karat_value::{Mark, Marks, Type, Value};
+
+use crate::blocks::Template;
+use crate::body::evaluate_body;
+use crate::build::{ArtifactKey, Build, ComponentBlock, PostProcessorBlock, ProvisionerBlock};
+use crate::load::Loaded;
+use crate::names::{Names, object, surroundings};
+use crate::text::{TextContext, render};
+use crate::variables::{Given, Resolver, Variable, add_names};
+
+/// A data source that is to be fetched.
+#[derive(Debug)]
+pub struct DataRequest<'a> {
+    /// Its type.
+    pub type_name: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Where it stands.
+    pub span: Span,
+    /// Its options.
+    pub body: Body,
+}
+
+/// Fetches data sources for an evaluation.
+pub trait DataFetcher {
+    /// The options of a type; `None` if the type is unknown.
+    fn schema(&self, type_name: &str) -> Option<Schema>;
+
+    /// The value of a data source. While a template is only validated, an unknown value of its
+    /// type.
+    ///
+    /// # Errors
+    /// What is wrong with the request, or why it could not be answered.
+    fn fetch(&self, request: &DataRequest<'_>) -> Result<Value, Diagnostics>;
+}
+
+/// Knows no data source.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoData;
+
+impl DataFetcher for NoData {
+    fn schema(&self, _: &str) -> Option<Schema> {
+        None
+    }
+
+    fn fetch(&self, _: &DataRequest<'_>) -> Result<Value, Diagnostics> {
+        Ok(Value::dynamic())
+    }
+}
+
+/// A template whose variables, locals and data sources have their values.
+#[derive(Clone, Debug)]
+pub struct Evaluated {
+    pub(crate) sources: SourceMap,
+    pub(crate) root: PathBuf,
+    pub(crate) names: Names,
+    variables: IndexMap<String, Variable>,
+    locals: IndexMap<String, Value>,
+    builds: Vec<Build>,
+    secrets: Vec<String>,
+}
+
+/// What an evaluation of a component's block works with.
+#[derive(Clone)]
+pub struct Inputs<'a> {
+    /// The outside.
+    pub world: &'a dyn World,
+    /// The artifacts of builds that are done; all others are unknown.
+    pub artifacts: &'a BTreeMap<ArtifactKey, Value>,
+    /// The values of `build.*`; unknown without.
+    pub generated: Option<&'a BTreeMap<String, Value>>,
+    /// What `{{ }}` in text options is rendered with; left as it stands without.
+    pub text: Option<TextContext>,
+}
+
+impl std::fmt::Debug for Inputs<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inputs").field("artifacts", self.artifacts).finish_non_exhaustive()
+    }
+}
+
+/// The names that `build` has before anything is known of the machine.
+const BUILD_NAMES: [&str; 14] = [
+    "ID",
+    "Host",
+    "Port",
+    "User",
+    "Password",
+    "ConnType",
+    "PackerRunUUID",
+    "PackerHTTPPort",
+    "PackerHTTPIP",
+    "PackerHTTPAddr",
+    "SSHPublicKey",
+    "SSHPrivateKey",
+    "WinRMPassword",
+    "SSHPrivateKeyFile",
+];
+
+impl Loaded {
+    /// Gives variables, locals and data sources their values and lays out the builds. What is
+    /// wrong is added to [`Loaded::diags`].
+    pub fn evaluate(
+        &mut self,
+        given: &Given,
+        world: &dyn World,
+        data: &dyn DataFetcher,
+    ) -> Evaluated {
+        let variables = Resolver {
+            blocks: &self.template.variables,
+            files: &self.template.var_files,
+            given,
+            world,
+            sources: &mut self.sources,
+            diags: &mut self.diags,
+        }
+        .resolve();
+        for variable in variables.values().filter(|v| !v.is_set) {
+            self.diags.push(unset(variable));
+        }
+        let cwd = world.working_folder().unwrap_or_default();
+        let mut names = surroundings(&self.template.root, &cwd);
+        add_names(&mut names, &variables);
+        let mut work = Work {
+            template: &self.template,
+            world,
+            data,
+            names,
+            locals: IndexMap::new(),
+            fetched: IndexMap::new(),
+            open: Vec::new(),
+            secrets: Vec::new(),
+            diags: &mut self.diags,
+        };
+        work.all();
+        let Work { mut names, locals, fetched, mut secrets, .. } = work;
+        names.insert("local".into(), object(locals.iter().map(|(n, v)| (n, v.clone()))));
+        if !self.template.data.is_empty() {
+            names.insert("data".into(), data_value(&fetched));
+        }
+        for variable in variables.values().filter(|v| v.sensitive) {
+            collect_secrets(&variable.value, &mut secrets);
+        }
+        let mut evaluated = Evaluated {
+            sources: self.sources.clone(),
+            root: self.template.root.clone(),
+            names,
+            variables,
+            locals,
+            builds: Vec::new(),
+            secrets,
+        };
+        evaluated.builds = evaluated.expand(&self.template, world, &mut self.diags);
+        evaluated
+    }
+}
+
+fn unset(variable: &Variable) -> Diagnostic {
+    Diagnostic::error(format!("Unset variable \"{}\"", variable.name))
+        .at(variable.span)
+        .detail(format!(
+            "A used variable must be set or have a default value; \"{}\" has neither.",
+            variable.name
+        ))
+        .hint(format!(
+            "Give it by -var {0}=…, in a -var-file, or as PKR_VAR_{0} in the environment.",
+            variable.name
+        ))
+}
+
+fn collect_secrets(value: &Value, secrets: &mut Vec<String>) {
+    if let Some(text) = value.as_str() {
+        secrets.push(text.to_owned());
+    } else if let Some(items) = value.as_slice() {
+        items.iter().for_each(|item| collect_secrets(item, secrets));
+    } else if let Some(map) = value.as_map() {
+        map.values().for_each(|item| collect_secrets(item, secrets));
+    }
+}
+
+/// The values by type and name.
+fn data_value(fetched: &IndexMap<(String, String), Value>) -> Value {
+    let mut by_type: IndexMap<&str, Vec<(&str, Value)>> = IndexMap::new();
+    for ((type_name, name), value) in fetched {
+        by_type.entry(type_name).or_default().push((name, value.clone()));
+    }
+    object(by_type.into_iter().map(|(t, values)| (t, object(values))))
+}
+
+/// A thing that has to be evaluated before others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Node {
+    Local(String),
+    Data(String, String),
+}
+
+struct Work<'a> {
+    template: &'a Template,
+    world: &'a dyn World,
+    data: &'a dyn DataFetcher,
+    names: Names,
+    locals: IndexMap<String, Value>,
+    fetched: IndexMap<(String, String), Value>,
+    /// What is being evaluated, each needed by the one before, and where it is named.
+    open: Vec<(Node, Span)>,
+    secrets: Vec<String>,
+    diags: &'a mut Diagnostics,
+}
+
+impl Work<'_> {
+    fn all(&mut self) {
+        for (name, local) in &self.template.locals {
+            self.local(name, local.span);
+        }
+        for ((type_name, name), block) in &self.template.data {
+            self.fetch(type_name, name, block.header);
+        }
+    }
+
+    /// Evaluates what an expression names first.
+    fn needs(&mut self, found: Vec<Reference>) {
+        for reference in found {
+            let step = |i: usize| reference.steps.get(i).and_then(|s| s.name());
+            match (reference.root.name.as_str(), step(0), step(1)) {
+                ("local", Some(name), _) => self.local(name, reference.span),
+                ("local", None, _) => {
+                    for name in self.template.locals.keys() {
+                        self.local(name, reference.span);
+                    }
+                }
+                ("data", Some(type_name), Some(name)) => {
+                    self.fetch(type_name, name, reference.span);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn enter(&mut self, node: Node, span: Span) -> bool {
+        let Some(at) = self.open.iter().position(|(open, _)| *open == node) else {
+            self.open.push((node, span));
+            return true;
+        };
+        let name = |node: &Node| match node {
+            Node::Local(name) => format!("local.{name}"),
+            Node::Data(type_name, name) => format!("data.{type_name}.{name}"),
+        };
+        let circle: Vec<String> =
+            self.open[at..].iter().map(|(n, _)| name(n)).chain([name(&node)]).collect();
+        let mut diagnostic = Diagnostic::error("Circular reference")
+            .label(span, format!("{} again", name(&node)))
+            .detail(format!("None of these can be evaluated first: {}.", circle.join(" → ")));
+        for (node, span) in &self.open[at + 1..] {
+            diagnostic = diagnostic.also(*span, format!("{} is needed here", name(node)));
+        }
+        self.diags.push(diagnostic);
+        false
+    }
+
+    fn local(&mut self, name: &str, span: Span) {
+        let Some(local) = self.template.locals.get(name) else { return };
+        if self.locals.contains_key(name) || !self.enter(Node::Local(name.to_owned()), span) {
+            return;
+        }
+        self.needs(references(&local.expr));
+        let sensitive = local.sensitive.as_ref().is_some_and(|expr| self.flag(expr));
+        let mut value = self.value(&local.expr);
+        if sensitive {
+            collect_secrets(&value, &mut self.secrets);
+            value = value.with_marks(&Marks::one(Mark::Sensitive));
+        }
+        self.locals.insert(name.to_owned(), value);
+        self.open.pop();
+    }
+
+    fn flag(&mut self, expr: &Expr) -> bool {
+        let value = self.value(expr);
+        let value = karat_value::convert(&value.unmark_deep().0, &Type::Bool);
+        value.ok().and_then(|v| v.as_bool()).unwrap_or(false)
+    }
+
+    fn value(&mut self, expr: &Expr) -> Value {
+        let environment = Environment::new(self.world, self.template.root.as_path());
+        let scope = self.scope(&environment);
+        let (value, found) = evaluate(expr, &scope);
+        self.diags.append(found);
+        value
+    }
+
+    fn scope<'e>(&self, environment: &'e Environment<'e>) -> Scope<'e> {
+        let mut scope = Scope::new(environment);
+        for (name, value) in &self.names {
+            scope.set(name.clone(), value.clone());
+        }
+        let locals = self.locals.iter().map(|(n, v)| (n.as_str(), v.clone()));
+        scope.set("local", object(locals));
+        if !self.template.data.is_empty() {
+            scope.set("data", data_value(&self.fetched));
+        }
+        scope
+    }
+
+    fn fetch(&mut self, type_name: &str, name: &str, span: Span) {
+        let key = (type_name.to_owned(), name.to_owned());
+        let Some(block) = self.template.data.get(&key) else { return };
+        let node = Node::Data(key.0.clone(), key.1.clone());
+        if self.fetched.contains_key(&key) || !self.enter(node, span) {
+            return;
+        }
+        let Some(schema) = self.data.schema(type_name) else {
+            self.diags.push(
+                Diagnostic::error(format!("Unknown data source type \"{type_name}\""))
+                    .at(block.type_span)
+                    .detail(format!("This program has no data source of the type \"{type_name}\".")),
+            );
+            self.fetched.insert(key, Value::dynamic());
+            self.open.pop();
+            return;
+        };
+        let mut found = Vec::new();
+        each_expression(&block.body, &mut |expr| found.extend(references(expr)));
+        self.needs(found);
+        let environment = Environment::new(self.world, self.template.root.as_path());
+        let scope = self.scope(&environment);
+        let before = self.diags.len();
+        let body = evaluate_body(&block.body, block.header, &schema, &scope, self.diags);
+        let failed = self.diags.iter().skip(before).any(Diagnostic::is_error);
+        let request = DataRequest { type_name, name, span: block.header, body };
+        let value = if failed { Ok(Value::dynamic()) } else { self.data.fetch(&request) };
+        let value = value.unwrap_or_else(|diags| {
+            self.diags.append(diags);
+            Value::dynamic()
+        });
+        self.fetched.insert(key, value);
+        self.open.pop();
+    }
+}
+
+/// Calls `f` with every expression of a body, nested blocks included. Of JSON syntax, which says
+/// only to a schema what is what, every property counts.
+pub(crate) fn each_expression(body: &ast::Body, f: &mut dyn FnMut(&Expr)) {
+    match body {
+        ast::Body::Native(native) => {
+            for item in &native.items {
+                match item {
+                    Item::Attribute(attribute) => f(&attribute.expr),
+                    Item::Block(block) => each_expression(&block.body, f),
+                }
+            }
+        }
+        ast::Body::Json(_) => {
+            // What is wrong in it is reported when it is evaluated.
+            let mut ignored = Diagnostics::new();
+            for attribute in body.just_attributes(&mut ignored).values() {
+                f(&attribute.expr);
+            }
+        }
+    }
+}
+
+impl Evaluated {
+    /// All texts that were read, values of flags included.
+    pub fn sources(&self) -> &SourceMap {
+        &self.sources
+    }
+
+    /// The template's folder, as the user named it.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The variables with their values.
+    pub fn variables(&self) -> &IndexMap<String, Variable> {
+        &self.variables
+    }
+
+    /// The locals with their values.
+    pub fn locals(&self) -> &IndexMap<String, Value> {
+        &self.locals
+    }
+
+    /// The builds in the order of the text.
+    pub fn builds(&self) -> &[Build] {
+        &self.builds
+    }
+
+    /// The texts that must not be shown.
+    pub fn secrets(&self) -> &[String] {
+        &self.secrets
+    }
+
+    /// The names that an expression at top level sees, for a console.
+    pub fn scope<'e>(&self, environment: &'e Environment<'e>) -> Scope<'e> {
+        let mut scope = Scope::new(environment);
+        for (name, value) in &self.names {
+            scope.set(name.clone(), value.clone());
+        }
+        scope
+    }
+
+    /// The environment of expressions of this template.
+    pub fn environment<'w>(&self, world: &'w dyn World) -> Environment<'w> {
+        Environment::new(world, self.root.as_path()).with_functions(Functions::Template)
+    }
+
+    /// The options of a build's source.
+    ///
+    /// # Errors
+    /// What is wrong in its block.
+    pub fn source_body(
+        &self,
+        build: &Build,
+        schema: &Schema,
+        inputs: &Inputs<'_>,
+    ) -> Result<Body, Diagnostics> {
+        let environment = self.environment(inputs.world);
+        let mut scope = self.scope(&environment);
+        scope.set("source", source_value(build));
+        scope.set("artifact", artifact_value(build, inputs.artifacts));
+        let mut diags = Diagnostics::new();
+        let mut body = component_body(&build.source, schema, &scope, &mut diags);
+        if let Some(overlay) = &build.overlay {
+            let more = component_body(overlay, schema, &scope, &mut diags);
+            merge(&mut body, more, &mut diags);
+        }
+        finish(body, schema, inputs, diags)
+    }
+
+    /// The options of a provisioner, with what `override` sets for this build.
+    ///
+    /// # Errors
+    /// What is wrong in its block.
+    pub fn provisioner_body(
+        &self,
+        build: &Build,
+        block: &ProvisionerBlock,
+        schema: &Schema,
+        inputs: &Inputs<'_>,
+    ) -> Result<Body, Diagnostics> {
+        let environment = self.environment(inputs.world);
+        let scope = self.build_scope(build, inputs, &environment);
+        let mut diags = Diagnostics::new();
+        let mut body = component_body(&block.component, schema, &scope, &mut diags);
+        if let Some(overrides) = &block.overrides {
+            apply_override(&mut body, build, overrides, &scope, &mut diags);
+        }
+        finish(body, schema, inputs, diags)
+    }
+
+    /// The options of a post-processor.
+    ///
+    /// # Errors
+    /// What is wrong in its block.
+    pub fn post_processor_body(
+        &self,
+        build: &Build,
+        block: &PostProcessorBlock,
+        schema: &Schema,
+        inputs: &Inputs<'_>,
+    ) -> Result<Body, Diagnostics> {
+        let environment = self.environment(inputs.world);
+        let scope = self.build_scope(build, inputs, &environment);
+        let mut diags = Diagnostics::new();
+        let body = component_body(&block.component, schema, &scope, &mut diags);
+        finish(body, schema, inputs, diags)
+    }
+
+    fn build_scope<'e>(
+        &self,
+        build: &Build,
+        inputs: &Inputs<'_>,
+        environment: &'e Environment<'e>,
+    ) -> Scope<'e> {
+        let mut scope = self.scope(environment);
+        scope.set("source", source_value(build));
+        scope.set("artifact", artifact_value(build, inputs.artifacts));
+        scope.set("build", build_value(build, inputs.generated));
+        scope
+    }
+}
+
+fn finish(
+    mut body: Body,
+    schema: &Schema,
+    inputs: &Inputs<'_>,
+    mut diags: Diagnostics,
+) -> Result<Body, Diagnostics> {
+    if let Some(text) = &inputs.text {
+        render(&mut body, schema, text, inputs.world, &mut diags);
+    }
+    if diags.has_errors() { Err(diags) } else { Ok(body) }
+}
+
+fn component_body(
+    block: &ComponentBlock,
+    schema: &Schema,
+    scope: &Scope<'_>,
+    diags: &mut Diagnostics,
+) -> Body {
+    evaluate_body(&block.body, block.header, schema, scope, diags)
+}
+
+/// An attribute that stands in both the source and the nested block is an error, as in Packer.
+fn merge(body: &mut Body, more: Body, diags: &mut Diagnostics) {
+    for (name, attribute) in more.attributes {
+        if let Some(first) = body.attributes.get(&name) {
+            diags.push(
+                Diagnostic::error("Duplicate argument")
+                    .at(attribute.name_span)
+                    .also(first.name_span, "already set in the source")
+                    .detail(format!(
+                        "The source sets \"{name}\" already; what a build adds to it cannot set it again."
+                    )),
+            );
+            continue;
+        }
+        body.attributes.insert(name, attribute);
+    }
+    body.blocks.extend(more.blocks);
+}
+
+/// `override = { LOCAL = { option = value } }`, looked up by the local name.
+fn apply_override(
+    body: &mut Body,
+    build: &Build,
+    expr: &Expr,
+    scope: &Scope<'_>,
+    diags: &mut Diagnostics,
+) {
+    let (value, found) = evaluate(expr, scope);
+    diags.append(found);
+    let (value, _) = value.unmark();
+    let Some(map) = value.as_map() else {
+        if value.is_known() && !value.is_null() {
+            diags.push(
+                Diagnostic::error("Invalid override")
+                    .at(expr.span)
+                    .detail("\"override\" is an object of objects: source names, each with the options to be set for it."),
+            );
+        }
+        return;
+    };
+    let Some(own) = map.get(build.local_name.as_str()).and_then(Value::as_map) else { return };
+    for (name, value) in own {
+        body.set(&**name, expr.span, value.clone());
+    }
+}
+
+fn source_value(build: &Build) -> Value {
+    object([
+        ("name", Value::string(build.local_name.as_str())),
+        ("type", Value::string(build.source_type.as_str())),
+    ])
+}
+
+fn build_value(build: &Build, generated: Option<&BTreeMap<String, Value>>) -> Value {
+    let unknown = || Value::unknown(Type::String);
+    let mut all: BTreeMap<String, Value> = match generated {
+        // Before the machine exists a builder may promise any name.
+        None => return Value::dynamic(),
+        Some(values) => {
+            let mut all: BTreeMap<String, Value> =
+                BUILD_NAMES.iter().map(|name| ((*name).to_owned(), unknown())).collect();
+            all.insert("SSHAgentAuth".into(), Value::unknown(Type::Bool));
+            all.extend(values.clone());
+            all
+        }
+    };
+    all.insert("name".into(), Value::string(build.build_name.as_str()));
+    object(all)
+}
+
+/// What `artifact` is for one build: what it refers to, and nothing else.
+fn artifact_value(build: &Build, artifacts: &BTreeMap<ArtifactKey, Value>) -> Value {
+    let mut tree: BTreeMap<&str, BTreeMap<&str, BTreeMap<&str, Value>>> = BTreeMap::new();
+    for reference in &build.artifacts {
+        let key = &reference.key;
+        let value = artifacts.get(key).cloned().unwrap_or_else(Value::dynamic);
+        tree.entry(&key.build)
+            .or_default()
+            .entry(&key.source_type)
+            .or_default()
+            .insert(&key.source_name, value);
+    }
+    object(tree.into_iter().map(|(build, types)| {
+        (build, object(types.into_iter().map(|(ty, names)| (ty, object(names)))))
+    }))
+}

@@ -1,0 +1,335 @@
+//! One [`Build`] per source of a build block.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use karat_eval::{ReferenceStep, Scope, evaluate_as, references};
+use karat_functions::World;
+use karat_hcl::ast::{Attribute, Expr};
+use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
+use karat_value::{Type, Value};
+
+use crate::blocks::Template;
+use crate::build::{
+    ArtifactKey, ArtifactRef, Build, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
+};
+use crate::build_block::{BuildBlock, Meta, NestedSource};
+use crate::evaluate::{Evaluated, each_expression};
+
+/// A source as a build refers to it.
+struct SourceUse<'a> {
+    type_name: String,
+    name: String,
+    local_name: Option<String>,
+    span: Span,
+    overlay: Option<&'a NestedSource>,
+}
+
+impl Evaluated {
+    pub(crate) fn expand(
+        &self,
+        template: &Template,
+        world: &dyn World,
+        diags: &mut Diagnostics,
+    ) -> Vec<Build> {
+        let environment = self.environment(world);
+        let scope = self.scope(&environment);
+        let mut builds = Vec::<Build>::new();
+        for block in &template.builds {
+            let mut reader = Reader { scope: &scope, diags };
+            for build in reader.builds(block, template) {
+                if let Some(first) = builds.iter().find(|b| b.target == build.target) {
+                    diags.push(
+                        Diagnostic::error(format!("Duplicate build \"{}\"", build.target))
+                            .at(build.span)
+                            .also(first.span, "first given here")
+                            .detail("Two builds of the template have the same name.")
+                            .hint("Give the build blocks names, or the sources: source \"…\" { name = \"…\" }."),
+                    );
+                    continue;
+                }
+                builds.push(build);
+            }
+        }
+        builds
+    }
+}
+
+struct Reader<'a, 'd> {
+    scope: &'a Scope<'a>,
+    diags: &'d mut Diagnostics,
+}
+
+impl Reader<'_, '_> {
+    fn text(&mut self, expr: &Expr) -> Option<String> {
+        let (value, found) = evaluate_as(expr, &Type::String, self.scope);
+        let failed = found.has_errors();
+        self.diags.append(found);
+        let value = value.unmark_deep().0;
+        (!failed).then(|| value.as_str().map(str::to_owned)).flatten()
+    }
+
+    fn builds(&mut self, block: &BuildBlock, template: &Template) -> Vec<Build> {
+        let name = block.name.as_ref().and_then(|expr| self.text(expr)).unwrap_or_default();
+        if let Some(description) = &block.description {
+            self.text(description);
+        }
+        let uses = self.uses(block);
+        if uses.is_empty() && block.sources.is_none() && block.nested.is_empty() {
+            self.diags.push(
+                Diagnostic::error("Missing sources of a build")
+                    .at(block.header)
+                    .detail("A build needs at least one source.")
+                    .hint("Write: sources = [\"source.TYPE.NAME\"]"),
+            );
+        }
+        let mut builds = Vec::new();
+        for used in uses {
+            let key = (used.type_name.clone(), used.name.clone());
+            let Some(source) = template.components.get(&key) else {
+                self.unknown_source(&used, template);
+                continue;
+            };
+            builds.push(self.build(block, &name, used, source));
+        }
+        builds
+    }
+
+    fn uses<'a>(&mut self, block: &'a BuildBlock) -> Vec<SourceUse<'a>> {
+        let mut uses = Vec::new();
+        if let Some(attribute) = &block.sources {
+            for (text, span) in self.source_list(attribute) {
+                uses.extend(self.source_use(&text, span, None));
+            }
+        }
+        for nested in &block.nested {
+            let local_name = nested.name.as_ref().and_then(|expr| self.text(expr));
+            if let Some(mut used) = self.source_use(&nested.reference, nested.span, Some(nested)) {
+                used.local_name = local_name;
+                uses.push(used);
+            }
+        }
+        uses
+    }
+
+    fn source_list(&mut self, attribute: &Attribute) -> Vec<(String, Span)> {
+        let want = Type::list(Type::String);
+        let (value, found) = evaluate_as(&attribute.expr, &want, self.scope);
+        self.diags.append(found);
+        let spans: Vec<Span> = match &attribute.expr.kind {
+            karat_hcl::ast::ExprKind::Tuple(items) => items.iter().map(|e| e.span).collect(),
+            _ => Vec::new(),
+        };
+        let value = value.unmark_deep().0;
+        let items = value.as_slice().unwrap_or_default();
+        let texts = items.iter().enumerate().filter_map(|(i, item)| {
+            let span = spans.get(i).copied().unwrap_or(attribute.expr.span);
+            item.as_str().map(|text| (text.to_owned(), span))
+        });
+        texts.collect()
+    }
+
+    /// `TYPE.NAME`, or with anything in front of it.
+    fn source_use<'a>(
+        &mut self,
+        text: &str,
+        span: Span,
+        overlay: Option<&'a NestedSource>,
+    ) -> Option<SourceUse<'a>> {
+        let parts: Vec<&str> = text.split('.').collect();
+        let (type_name, name) = match parts.as_slice() {
+            [type_name, name] | [_, type_name, name] => (*type_name, *name),
+            _ => {
+                self.diags.push(
+                    Diagnostic::error("Invalid source reference")
+                        .at(span)
+                        .detail(format!("\"{text}\" does not name a source."))
+                        .hint("Write it like \"source.TYPE.NAME\"."),
+                );
+                return None;
+            }
+        };
+        let (type_name, name) = (type_name.to_owned(), name.to_owned());
+        Some(SourceUse { type_name, name, local_name: None, span, overlay })
+    }
+
+    fn unknown_source(&mut self, used: &SourceUse<'_>, template: &Template) {
+        let given = format!("{}.{}", used.type_name, used.name);
+        let known: Vec<String> =
+            template.components.keys().map(|(t, n)| format!("{t}.{n}")).collect();
+        let mut diagnostic = Diagnostic::error(format!("Unknown source {given}"))
+            .at(used.span)
+            .detail(format!("The template has no source \"{}\" \"{}\".", used.type_name, used.name))
+            .did_you_mean(&given, known.iter().map(String::as_str));
+        if diagnostic.hints.is_empty() && !known.is_empty() {
+            diagnostic = diagnostic.hint(format!("Known: {}.", known.join(", ")));
+        }
+        self.diags.push(diagnostic);
+    }
+
+    fn build(
+        &mut self,
+        block: &BuildBlock,
+        build_name: &str,
+        used: SourceUse<'_>,
+        source: &ComponentBlock,
+    ) -> Build {
+        let local_name = used.local_name.unwrap_or_else(|| used.name.clone());
+        let short = format!("{}.{local_name}", used.type_name);
+        let target =
+            if build_name.is_empty() { short.clone() } else { format!("{build_name}.{short}") };
+        let overlay = used.overlay.map(|nested| ComponentBlock {
+            type_name: used.type_name.clone(),
+            ..nested.component.clone()
+        });
+        let mut build = Build {
+            target,
+            build_name: build_name.to_owned(),
+            source_type: used.type_name,
+            source_name: used.name,
+            local_name,
+            span: used.span,
+            source: source.clone(),
+            overlay,
+            provisioners: block
+                .provisioners
+                .iter()
+                .filter_map(|meta| self.provisioner(meta, &short))
+                .collect(),
+            error_cleanup: block.error_cleanup.as_ref().and_then(|m| self.provisioner(m, &short)),
+            chains: block
+                .chains
+                .iter()
+                .map(|chain| {
+                    chain.iter().filter_map(|m| self.post_processor(m, &short)).collect()
+                })
+                .collect(),
+            artifacts: Vec::new(),
+        };
+        build.chains.retain(|chain: &Vec<_>| !chain.is_empty());
+        build.artifacts = artifact_refs(&build);
+        build
+    }
+
+    fn provisioner(&mut self, meta: &Meta, target: &str) -> Option<ProvisionerBlock> {
+        if !self.applies(&meta.options, target) {
+            return None;
+        }
+        let retries = meta.options.get("max_retries").and_then(|a| self.number(a));
+        Some(ProvisionerBlock {
+            component: meta.component.clone(),
+            name: meta.options.get("name").and_then(|a| self.text(&a.expr)),
+            pause_before: self.duration(&meta.options, "pause_before"),
+            timeout: self.duration(&meta.options, "timeout"),
+            max_retries: retries.unwrap_or(0),
+            continue_on_error: self.flag(&meta.options, "continue_on_error").unwrap_or(false),
+            overrides: meta.options.get("override").map(|a| a.expr.clone()),
+        })
+    }
+
+    fn post_processor(&mut self, meta: &Meta, target: &str) -> Option<PostProcessorBlock> {
+        if !self.applies(&meta.options, target) {
+            return None;
+        }
+        Some(PostProcessorBlock {
+            component: meta.component.clone(),
+            name: meta.options.get("name").and_then(|a| self.text(&a.expr)),
+            keep_input_artifact: self.flag(&meta.options, "keep_input_artifact"),
+        })
+    }
+
+    /// `only` and `except` name sources exactly, as `TYPE.NAME`.
+    fn applies(&mut self, options: &IndexMap<String, Attribute>, target: &str) -> bool {
+        let (only, except) = (options.get("only"), options.get("except"));
+        if let (Some(only), Some(except)) = (only, except) {
+            self.diags.push(
+                Diagnostic::error("Only one of \"only\" and \"except\" can be set")
+                    .at(except.span)
+                    .also(only.span, "\"only\" is set here"),
+            );
+        }
+        let only = only.map(|a| self.names(a));
+        let except = except.map(|a| self.names(a)).unwrap_or_default();
+        only.filter(|names| !names.is_empty()).is_none_or(|names| names.iter().any(|n| n == target))
+            && !except.iter().any(|n| n == target)
+    }
+
+    fn names(&mut self, attribute: &Attribute) -> Vec<String> {
+        self.source_list(attribute).into_iter().map(|(text, _)| text).collect()
+    }
+
+    fn value(&mut self, attribute: &Attribute, ty: &Type) -> Option<Value> {
+        let (value, found) = evaluate_as(&attribute.expr, ty, self.scope);
+        let failed = found.has_errors();
+        self.diags.append(found);
+        (!failed && !value.is_null()).then(|| value.unmark_deep().0)
+    }
+
+    fn flag(&mut self, options: &IndexMap<String, Attribute>, name: &str) -> Option<bool> {
+        self.value(options.get(name)?, &Type::Bool)?.as_bool()
+    }
+
+    fn number(&mut self, attribute: &Attribute) -> Option<u32> {
+        let value = self.value(attribute, &Type::Number)?;
+        let number = value.as_number()?.to_i64().and_then(|n| u32::try_from(n).ok());
+        if number.is_none() {
+            self.diags.push(
+                Diagnostic::error("Incorrect attribute value")
+                    .at(attribute.expr.span)
+                    .detail(format!("\"{}\" is a whole number from 0.", attribute.name.name)),
+            );
+        }
+        number
+    }
+
+    fn duration(
+        &mut self,
+        options: &IndexMap<String, Attribute>,
+        name: &str,
+    ) -> Option<Duration> {
+        let attribute = options.get(name)?;
+        let value = self.value(attribute, &Type::String)?;
+        match value.as_str()?.parse::<karat_config::Duration>() {
+            Ok(duration) => Some(duration.0).filter(|d| !d.is_zero()),
+            Err(error) => {
+                self.diags.push(
+                    Diagnostic::error(format!("Failed to parse {name}"))
+                        .at(attribute.expr.span)
+                        .detail(format!("{error}."))
+                        .hint("Write it like \"90s\" or \"1h10m\"."),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Where a build names artifacts of others.
+fn artifact_refs(build: &Build) -> Vec<ArtifactRef> {
+    let mut found = Vec::new();
+    let mut visit = |expr: &Expr| {
+        for reference in references(expr).into_iter().filter(|r| r.root.name == "artifact") {
+            let names: Vec<&str> =
+                reference.steps.iter().map_while(ReferenceStep::name).take(3).collect();
+            if let [build, source_type, source_name] = names.as_slice() {
+                let key = ArtifactKey {
+                    build: (*build).to_owned(),
+                    source_type: (*source_type).to_owned(),
+                    source_name: (*source_name).to_owned(),
+                };
+                found.push(ArtifactRef { key, span: reference.span });
+            }
+        }
+    };
+    let blocks = std::iter::once(&build.source)
+        .chain(&build.overlay)
+        .chain(build.provisioners.iter().chain(&build.error_cleanup).map(|p| &p.component))
+        .chain(build.chains.iter().flatten().map(|p| &p.component));
+    for block in blocks {
+        each_expression(&block.body, &mut visit);
+    }
+    for overrides in build.provisioners.iter().filter_map(|p| p.overrides.as_ref()) {
+        visit(overrides);
+    }
+    found
+}

@@ -1,0 +1,172 @@
+//! Which files belong to a template, read through a `World`.
+
+use std::path::{Path, PathBuf};
+
+use karat_functions::{FileKind, World};
+use karat_hcl::ast::Body;
+use karat_hcl::diag::{Diagnostic, Diagnostics, SourceMap};
+use karat_hcl::{Strings, parse, parse_json};
+
+use crate::blocks::Template;
+use crate::variables::VarFile;
+
+/// What is to be loaded.
+#[derive(Clone, Debug, Default)]
+pub struct Load {
+    /// The template as the user named it: a file or a folder.
+    pub path: PathBuf,
+    /// The text of the template where it does not come from `path`.
+    pub stdin: Option<String>,
+    /// `-var-file`, in the order given.
+    pub var_files: Vec<PathBuf>,
+}
+
+/// A template that was read, not evaluated yet.
+#[derive(Debug)]
+pub struct Loaded {
+    /// All texts.
+    pub sources: SourceMap,
+    /// The blocks of all files.
+    pub template: Template,
+    /// What is wrong in them.
+    pub diags: Diagnostics,
+}
+
+/// Endings of template files, in the order in which files of a folder are read.
+const ENDINGS: [&str; 2] = [".pkr.hcl", ".pkr.json"];
+/// Endings of the variable files that a folder's template reads by itself, weakest first.
+const AUTO_ENDINGS: [&str; 2] = [".auto.pkrvars.hcl", ".auto.pkrvars.json"];
+
+/// Reads a template: its file, or all files of its folder, and the variable files.
+pub fn load(request: &Load, world: &dyn World) -> Loaded {
+    let mut reader = Reader { world, sources: SourceMap::new(), diags: Diagnostics::new() };
+    let mut bodies = Vec::new();
+    let mut var_files = Vec::new();
+    let kind = world.file_kind(&request.path);
+    let root = if request.stdin.is_some() {
+        bodies.extend(reader.parse("<stdin>".into(), request.stdin.clone().unwrap_or_default()));
+        PathBuf::from(".")
+    } else if kind.as_ref().is_ok_and(|k| *k == FileKind::Directory) {
+        for path in reader.files_with(&request.path, &ENDINGS) {
+            bodies.extend(reader.read(&path));
+        }
+        if bodies.is_empty() && !reader.diags.has_errors() {
+            reader.no_files(&request.path);
+        }
+        for path in reader.files_with(&request.path, &AUTO_ENDINGS) {
+            var_files.extend(reader.read_vars(&path));
+        }
+        request.path.clone()
+    } else {
+        bodies.extend(reader.read(&request.path));
+        match request.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        }
+    };
+    for path in &request.var_files {
+        var_files.extend(reader.read_vars(path));
+    }
+    let mut diags = reader.diags;
+    let template = Template::decode(&bodies, root, var_files, &mut diags);
+    Loaded { sources: reader.sources, template, diags }
+}
+
+struct Reader<'a> {
+    world: &'a dyn World,
+    sources: SourceMap,
+    diags: Diagnostics,
+}
+
+impl Reader<'_> {
+    fn files_with(&mut self, folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
+        let mut names = match self.world.list_folder(folder) {
+            Ok(names) => names,
+            Err(error) => {
+                let what = format!("Cannot read the folder \"{}\"", folder.display());
+                self.diags.push(Diagnostic::error(what).detail(format!("{error}.")));
+                return Vec::new();
+            }
+        };
+        names.sort();
+        endings
+            .iter()
+            .flat_map(|ending| {
+                names.iter().filter(move |name| name.ends_with(ending)).map(|n| folder.join(n))
+            })
+            .collect()
+    }
+
+    fn no_files(&mut self, folder: &Path) {
+        self.diags.push(
+            Diagnostic::error(format!("No template in \"{}\"", folder.display()))
+                .detail("The folder holds no file whose name ends in .pkr.hcl or .pkr.json.")
+                .hint("Name a folder that does, or a template file."),
+        );
+    }
+
+    fn text(&mut self, path: &Path) -> Option<String> {
+        let what = || format!("Cannot read \"{}\"", path.display());
+        let bytes = match self.world.read_file(path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.diags.push(Diagnostic::error(what()).detail(format!("{error}.")));
+                return None;
+            }
+        };
+        match String::from_utf8(bytes) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                self.diags.push(
+                    Diagnostic::error(what())
+                        .detail(format!("It is not UTF-8: byte {at} begins no character."))
+                        .hint("Save the file as UTF-8."),
+                );
+                None
+            }
+        }
+    }
+
+    fn read(&mut self, path: &Path) -> Option<Body> {
+        let text = self.text(path)?;
+        self.parse(path.to_string_lossy().into_owned(), text)
+    }
+
+    fn parse(&mut self, name: String, text: String) -> Option<Body> {
+        let json = name.ends_with(".json");
+        let id = self.sources.add(name, text.as_str());
+        let (body, diags) = if json {
+            parse_json(id, &text, Strings::Templates)
+        } else {
+            let (parsed, diags) = parse(id, &text);
+            (parsed.body, diags)
+        };
+        self.diags.append(diags);
+        Some(body)
+    }
+
+    fn read_vars(&mut self, path: &Path) -> Option<VarFile> {
+        let name = path.to_string_lossy().into_owned();
+        let json = name.ends_with(".json");
+        if !json && !name.ends_with(".hcl") {
+            self.diags.push(
+                Diagnostic::error("Variable file of an unknown kind")
+                    .detail(format!("\"{name}\" ends neither in .hcl nor in .json."))
+                    .hint("Name it like values.pkrvars.hcl or values.pkrvars.json."),
+            );
+            return None;
+        }
+        let text = self.text(path)?;
+        let id = self.sources.add(name.clone(), text.as_str());
+        let (body, diags) = if json {
+            parse_json(id, &text, Strings::Literal)
+        } else {
+            let (parsed, diags) = parse(id, &text);
+            (parsed.body, diags)
+        };
+        self.diags.append(diags);
+        let values = body.just_attributes(&mut self.diags);
+        Some(VarFile { name, values })
+    }
+}

@@ -1,0 +1,253 @@
+//! Text with `{{ }}`: Go's text/template with the functions of Packer's engine.
+//!
+//! Components have most of their text options rendered before they see them, with the functions
+//! alone; what an option of the kind *late* holds is rendered by the component itself, with data
+//! of its own (`{{ .Path }}`).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gotmpl::{Template, TemplateError, Value as Text};
+use jiff::Timestamp;
+use karat_functions::{CallContext, MemoryWorld, World};
+use karat_value::Value;
+
+/// What the engine's functions answer with.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// `{{ build_name }}`: the name that the source is declared by.
+    pub build_name: String,
+    /// `{{ build_type }}`.
+    pub build_type: String,
+    /// `{{ template_dir }}`.
+    pub template_dir: String,
+    /// `{{ packer_version }}`.
+    pub packer_version: String,
+    /// `{{ pwd }}`.
+    pub working_folder: String,
+    /// `{{ isotime }}`, `{{ timestamp }}`, `{{ strftime }}`: when the process started.
+    pub started: Timestamp,
+    /// `{{ build `Host` }}`: values of the machine, as far as they are known.
+    pub build: Vec<(String, String)>,
+    /// What `{{ uuid }}` gives.
+    pub uuid: String,
+}
+
+impl Engine {
+    /// An engine whose clock, folder and chance come from `world`.
+    pub fn new(world: &dyn World, build_name: &str, build_type: &str, template_dir: &str) -> Self {
+        let folder = world.working_folder().unwrap_or_default();
+        let mut bytes = [0; 16];
+        // Without chance all are alike, which a frozen world wants.
+        let _ = world.random(&mut bytes);
+        Self {
+            build_name: build_name.to_owned(),
+            build_type: build_type.to_owned(),
+            template_dir: template_dir.to_owned(),
+            packer_version: String::new(),
+            working_folder: folder.to_string_lossy().into_owned(),
+            started: world.started(),
+            build: Vec::new(),
+            uuid: uuid_text(bytes),
+        }
+    }
+
+    /// Renders a text with the functions, and `data` as `{{ .Name }}`.
+    ///
+    /// # Errors
+    /// What is wrong in the text, or what a function had to object to.
+    pub fn render<'d>(
+        &self,
+        text: &str,
+        data: impl IntoIterator<Item = (&'d str, String)>,
+    ) -> Result<String, String> {
+        if !text.contains("{{") {
+            return Ok(text.to_owned());
+        }
+        let data = data.into_iter().map(|(k, v)| (Arc::from(k), Text::String(v.into())));
+        let data = Text::Map(Arc::new(data.collect()));
+        let template = self.template().parse(text).map_err(|e| e.to_string())?;
+        template.execute_to_string(&data).map_err(|e| e.to_string())
+    }
+
+    fn template(&self) -> Template {
+        let fixed = |text: &str| {
+            let text: Arc<str> = text.into();
+            move |_: &[Text]| Ok(Text::String(text.clone()))
+        };
+        let (started, build) = (self.started, self.build.clone());
+        Template::new("root")
+            .func("build_name", fixed(&self.build_name))
+            .func("build_type", fixed(&self.build_type))
+            .func("template_dir", fixed(&self.template_dir))
+            .func("packer_version", fixed(&self.packer_version))
+            .func("pwd", fixed(&self.working_folder))
+            .func("uuid", fixed(&self.uuid))
+            .func("timestamp", fixed(&started.as_second().to_string()))
+            .func("isotime", move |args| date("legacy_isotime", args, started))
+            .func("strftime", move |args| date("legacy_strftime", args, started))
+            .func("upper", |args| case("upper", args, str::to_uppercase))
+            .func("lower", |args| case("lower", args, str::to_lowercase))
+            .func("split", split)
+            .func("replace", replace)
+            .func("replace_all", replace_all)
+            .func("build", move |args| {
+                let [name] = texts("build", args)?;
+                Ok(match build.iter().find(|(known, _)| known == name) {
+                    Some((_, value)) => Text::String(value.as_str().into()),
+                    None => fail(format!("build: the machine has no \"{name}\""))?,
+                })
+            })
+            .func("env", only_in("env", "a default of a variable"))
+            .func("user", only_in("user", "legacy JSON templates; write var.NAME"))
+            .func("consul_key", only_in("consul_key", "user variables of legacy JSON templates"))
+            .func("vault", only_in("vault", "user variables of legacy JSON templates"))
+            .func("sed", only_in("sed", "no version since 1.7; use replace"))
+    }
+}
+
+fn fail<T>(message: String) -> Result<T, TemplateError> {
+    Err(TemplateError::Exec(message))
+}
+
+fn only_in(
+    name: &'static str,
+    place: &'static str,
+) -> impl Fn(&[Text]) -> Result<Text, TemplateError> + Send + Sync + 'static {
+    move |_| fail(format!("{name}: this function exists in {place}"))
+}
+
+/// The arguments, which have to be `N` texts.
+fn texts<'a, const N: usize>(name: &str, args: &'a [Text]) -> Result<[&'a str; N], TemplateError> {
+    let found: Option<Vec<&str>> = args
+        .iter()
+        .map(|arg| match arg {
+            Text::String(text) => Some(&**text),
+            _ => None,
+        })
+        .collect();
+    match found.and_then(|found| <[&str; N]>::try_from(found).ok()) {
+        Some(texts) => Ok(texts),
+        None => fail(format!("{name}: {N} texts are needed")),
+    }
+}
+
+fn case(name: &str, args: &[Text], change: fn(&str) -> String) -> Result<Text, TemplateError> {
+    let [text] = texts(name, args)?;
+    Ok(Text::String(change(text).into()))
+}
+
+/// `split "a-b" "-" 1`
+fn split(args: &[Text]) -> Result<Text, TemplateError> {
+    let [Text::String(text), Text::String(separator), Text::Int(index)] = args else {
+        return fail("split: a text, a separator and a position are needed".into());
+    };
+    let parts: Vec<&str> = text.split(&**separator).collect();
+    let part = usize::try_from(*index).ok().and_then(|i| parts.get(i));
+    match part {
+        Some(part) => Ok(Text::String((*part).into())),
+        None => fail(format!("split: \"{text}\" has {} parts, and none at {index}", parts.len())),
+    }
+}
+
+/// `replace "old" "new" 1 "text"`
+fn replace(args: &[Text]) -> Result<Text, TemplateError> {
+    let [Text::String(old), Text::String(new), Text::Int(times), Text::String(text)] = args else {
+        return fail("replace: old text, new text, how often, and the text are needed".into());
+    };
+    let replaced = match usize::try_from(*times) {
+        Ok(times) => text.replacen(&**old, new, times),
+        Err(_) => text.replace(&**old, new),
+    };
+    Ok(Text::String(replaced.into()))
+}
+
+/// `replace_all "old" "new" "text"`
+fn replace_all(args: &[Text]) -> Result<Text, TemplateError> {
+    let [old, new, text] = texts("replace_all", args)?;
+    Ok(Text::String(text.replace(old, new).into()))
+}
+
+/// A date function of the template language at the time when the process started.
+fn date(name: &str, args: &[Text], started: Timestamp) -> Result<Text, TemplateError> {
+    struct Clock(MemoryWorld);
+    impl CallContext for Clock {
+        fn world(&self) -> &dyn World {
+            &self.0
+        }
+
+        fn root(&self) -> &Path {
+            Path::new("")
+        }
+    }
+    if args.len() > 1 {
+        return fail("too many values, 1 is needed".into());
+    }
+    let args: Vec<Value> = match args.first() {
+        None => Vec::new(),
+        Some(Text::String(text)) => vec![Value::string(&**text)],
+        Some(_) => return fail("the format is a text".into()),
+    };
+    let Some(function) = karat_functions::find(name) else {
+        return fail(format!("{name} is not there"));
+    };
+    let clock = Clock(MemoryWorld { clock: started, ..MemoryWorld::default() });
+    match karat_functions::call(function, &args, &clock) {
+        Ok(value) => Ok(Text::String(value.as_str().unwrap_or_default().into())),
+        Err(error) => fail(error.to_string()),
+    }
+}
+
+/// A version 4 UUID of these bytes.
+fn uuid_text(mut bytes: [u8; 16]) -> String {
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine() -> Engine {
+        let world = MemoryWorld {
+            clock: "2020-01-02T03:04:05Z".parse().unwrap(),
+            ..MemoryWorld::default()
+        };
+        let mut engine = Engine::new(&world, "web", "amazon-ebs", "tpl");
+        engine.build.push(("Host".into(), "10.0.0.1".into()));
+        engine
+    }
+
+    #[track_caller]
+    fn check(text: &str, want: &str) {
+        assert_eq!(engine().render(text, [("Path", "/tmp/x.sh".to_owned())]).unwrap(), want);
+    }
+
+    #[test]
+    fn functions_and_data() {
+        check("plain ${x}", "plain ${x}");
+        check("{{build_name}}-{{ build_type }}", "web-amazon-ebs");
+        check("chmod +x {{.Path}}; {{ .Vars }}", "chmod +x /tmp/x.sh; <no value>");
+        check("ami-{{timestamp}}", "ami-1577934245");
+        check("{{isotime}}", "2020-01-02T03:04:05Z");
+        check("{{isotime \"2006-01-02\"}}", "2020-01-02");
+        check("{{build `Host`}}", "10.0.0.1");
+        check("{{split `a-b` `-` 1}}{{upper `x`}}", "bX");
+        check("{{replace `a` `b` 1 `aa`}} {{replace_all `a` `b` `aa`}}", "ba bb");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (text, part) in [
+            ("{{ nosuch }}", "nosuch"),
+            ("{{ build `X` }}", "the machine has no \"X\""),
+            ("{{ user `x` }}", "var.NAME"),
+            ("{{ .Path", "root"),
+        ] {
+            let error = engine().render(text, []).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The environment variables that the program reads, in one list.
+//!
+//! Components read no environment; the AWS and GCP clients that come with their own variables are
+//! the exception, and are documented with their sources.
+
+use std::path::PathBuf;
+
+/// One environment variable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variable {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it does, for the manual.
+    pub(crate) doc: &'static str,
+}
+
+/// All of them, for the manual and `karat --help`.
+pub(crate) const ALL: &[Variable] = &[
+    Variable { name: "PKR_VAR_name", doc: "Value of the variable `name`." },
+    Variable { name: "PACKER_NO_COLOR", doc: "Any value: no colours. So does `NO_COLOR`." },
+    Variable { name: "PACKER_LOG", doc: "Anything but empty and 0: log to stderr." },
+    Variable { name: "PACKER_LOG_PATH", doc: "Log to this file instead." },
+    Variable { name: "KARAT_LOG", doc: "Filter of the log, such as `karat_machine=debug`." },
+    Variable {
+        name: "KARAT_STATE_DIR",
+        doc: "Folder of journal, layers and records. Otherwise `$XDG_STATE_HOME/karat`, for root \
+              `/var/lib/karat`, else `~/.local/state/karat`.",
+    },
+    Variable {
+        name: "KARAT_CACHE_DIR",
+        doc: "Folder of what can be fetched again. Otherwise `$XDG_CACHE_HOME/karat`, for root \
+              `/var/cache/karat`, else `~/.cache/karat`.",
+    },
+    Variable {
+        name: "KARAT_FAULT",
+        doc: "Failures on request, to rehearse them: `kill@STEP:before`, `fail@STEP:after`, …; \
+              `list` prints the points.",
+    },
+];
+
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+fn dir(own: &str, xdg: &str, root: &str, home: &str) -> PathBuf {
+    if let Some(dir) = set(own) {
+        return dir;
+    }
+    if let Some(dir) = set(xdg) {
+        return dir.join("karat");
+    }
+    if nix::unistd::geteuid().is_root() {
+        return PathBuf::from(root);
+    }
+    std::env::home_dir().unwrap_or_else(|| PathBuf::from(".")).join(home)
+}
+
+/// Folder of journal, layers and records.
+pub(crate) fn state_dir() -> PathBuf {
+    dir("KARAT_STATE_DIR", "XDG_STATE_HOME", "/var/lib/karat", ".local/state/karat")
+}
+
+/// Folder of what can be fetched again.
+pub(crate) fn cache_dir() -> PathBuf {
+    dir("KARAT_CACHE_DIR", "XDG_CACHE_HOME", "/var/cache/karat", ".cache/karat")
+}
+
+/// The text of `KARAT_FAULT`.
+pub(crate) fn fault() -> Option<String> {
+    std::env::var("KARAT_FAULT").ok().filter(|text| !text.is_empty())
+}
+
+/// Where logs go, if anywhere: a file, or stderr for an empty path.
+pub(crate) fn log() -> Option<PathBuf> {
+    let on = std::env::var("PACKER_LOG").is_ok_and(|v| !v.is_empty() && v != "0")
+        || std::env::var_os("KARAT_LOG").is_some();
+    on.then(|| set("PACKER_LOG_PATH").unwrap_or_default())
+}

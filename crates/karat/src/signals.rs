@@ -1,0 +1,33 @@
+//! Ctrl-C: the first cleans up, the second stops waiting.
+
+use karat_saga::Cancellation;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::report::out;
+
+/// Cancels `cancellation` when the process is told to end. Has to be called in a runtime.
+///
+/// # Errors
+/// When the system lets no handler be set.
+pub(crate) fn watch(cancellation: &Cancellation) -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let cancellation = cancellation.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                Some(()) = interrupt.recv() => {}
+                Some(()) = terminate.recv() => {}
+                else => return,
+            }
+            let first = !cancellation.cancel_token().is_cancelled();
+            out::stderr_line(if first {
+                "\nCancelling: what was made is being removed. Press Ctrl-C again to stop waiting."
+            } else {
+                "\nStopped waiting."
+            });
+            cancellation.request();
+        }
+    });
+    Ok(())
+}
