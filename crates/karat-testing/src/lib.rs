@@ -1,3 +1,6 @@
 //! What tests of several crates share.
 
 pub mod qemu;
+
+pub mod relay;
+pub mod sshd;
