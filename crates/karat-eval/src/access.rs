@@ -65,7 +65,11 @@ pub(crate) fn attribute(value: &Value, name: &str, span: Span) -> Result<Value, 
 }
 
 fn article(noun: &str) -> String {
-    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { format!("an {noun}") } else { format!("a {noun}") }
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        format!("an {noun}")
+    } else {
+        format!("a {noun}")
+    }
 }
 
 /// `value[key]`
@@ -118,9 +122,7 @@ pub(crate) fn index(value: &Value, key: &Value, span: Span) -> Result<Value, Dia
                 ));
             }
             if number.is_sign_negative() && !number.is_zero() {
-                return Err(no_element(
-                    ": a negative number is not a valid index for a sequence.",
-                ));
+                return Err(no_element(": a negative number is not a valid index for a sequence."));
             }
             let at = number.to_usize();
             if let Some(count) = count
@@ -137,7 +139,8 @@ pub(crate) fn index(value: &Value, key: &Value, span: Span) -> Result<Value, Dia
             }
             let ty = at.and_then(|at| types.and_then(|types| types.get(at)));
             let ty = ty.or(value.ty().element()).cloned().unwrap_or(Type::Dynamic);
-            at.zip(known).and_then(|(at, items)| items.get(at).cloned())
+            at.zip(known)
+                .and_then(|(at, items)| items.get(at).cloned())
                 .unwrap_or_else(|| Value::unknown(ty))
         }
         _ => {
@@ -155,8 +158,9 @@ pub(crate) fn index(value: &Value, key: &Value, span: Span) -> Result<Value, Dia
                         } else {
                             "."
                         };
-                        return Err(no_element(why)
-                            .did_you_mean(name, items.keys().map(|name| &**name)));
+                        return Err(
+                            no_element(why).did_you_mean(name, items.keys().map(|name| &**name))
+                        );
                     }
                 },
                 (Type::Object(object), None) => match object.attrs.get(name) {
@@ -172,12 +176,7 @@ pub(crate) fn index(value: &Value, key: &Value, span: Span) -> Result<Value, Dia
 
 impl Evaluator {
     /// `source[*].each`
-    pub(crate) fn splat(
-        &self,
-        splat: &Splat,
-        scope: &Scope<'_>,
-        diags: &mut Diagnostics,
-    ) -> Value {
+    pub(crate) fn splat(&self, splat: &Splat, scope: &Scope<'_>, diags: &mut Diagnostics) -> Value {
         let mut own = Diagnostics::new();
         let source = self.eval(&splat.source, scope, &mut own);
         let failed = own.has_errors();

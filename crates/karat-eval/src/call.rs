@@ -257,9 +257,7 @@ fn call_failed(
 ) -> Diagnostic {
     let place = error.argument.and_then(|i| Some((function.param(i)?, args.get(i)?)));
     match place {
-        Some((param, argument)) => {
-            invalid_argument(param.name, &error.message, argument.span())
-        }
+        Some((param, argument)) => invalid_argument(param.name, &error.message, argument.span()),
         None => Diagnostic::error("Error in function call")
             .detail(format!(
                 "Call to function \"{}\" failed: {}.",

@@ -1,6 +1,6 @@
 //! Expressions to values.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,10 +26,18 @@ pub fn evaluate(expr: &Expr, scope: &Scope<'_>) -> (Value, Diagnostics) {
     let evaluator = Evaluator::new();
     let mut diags = Diagnostics::new();
     let value = evaluator.eval(expr, scope, &mut diags);
-    if let Some(reason) = evaluator.given_up.take() {
-        return (Value::dynamic(), reason.into());
+    if let Some(place) = evaluator.given_up.take() {
+        return (Value::dynamic(), too_expensive(expr.span, place).into());
     }
     (value, without_repetitions(diags))
+}
+
+fn too_expensive(span: Span, place: Span) -> Diagnostic {
+    Diagnostic::error("Expression too expensive")
+        .detail("Evaluating this expression takes too many steps or makes too long a text.")
+        .at(span)
+        .also(place, "given up here")
+        .hint("Use smaller ranges, widths and repetitions, or fewer nested loops.")
 }
 
 /// What is wrong in a loop is wrong for every element, but needs to be told once.
@@ -78,8 +86,8 @@ pub fn evaluate_as(expr: &Expr, want: &Type, scope: &Scope<'_>) -> (Value, Diagn
 /// One evaluation.
 pub(crate) struct Evaluator {
     pub(crate) budget: Budget,
-    /// Why the evaluation was given up.
-    given_up: RefCell<Option<Diagnostic>>,
+    /// Where the evaluation was given up.
+    given_up: Cell<Option<Span>>,
     /// What [`ExprKind::SplatItem`] stands for, the innermost last.
     pub(crate) splat_items: RefCell<Vec<Value>>,
 }
@@ -88,32 +96,20 @@ impl Evaluator {
     pub(crate) fn new() -> Self {
         Self {
             budget: Budget::new(),
-            given_up: RefCell::new(None),
+            given_up: Cell::new(None),
             splat_items: RefCell::new(Vec::new()),
         }
     }
 
     /// Ends the evaluation: it costs too much.
-    pub(crate) fn give_up(&self, span: Span) {
+    pub(crate) fn give_up(&self, place: Span) {
         self.budget.exhaust();
-        let mut reason = self.given_up.borrow_mut();
-        if reason.is_none() {
-            *reason = Some(
-                Diagnostic::error("Expression too expensive")
-                    .detail(
-                        "Evaluating this expression takes too many steps or makes too long a text.",
-                    )
-                    .at(span)
-                    .hint("Use smaller ranges, widths and repetitions, or fewer nested loops."),
-            );
-        }
+        self.given_up.set(self.given_up.get().or(Some(place)));
     }
 
     pub(crate) fn eval(&self, expr: &Expr, scope: &Scope<'_>, diags: &mut Diagnostics) -> Value {
         if !self.budget.take(1) {
-            if !self.budget.is_exhausted() || self.given_up.borrow().is_none() {
-                self.give_up(expr.span);
-            }
+            self.give_up(expr.span);
             return Value::dynamic();
         }
         // Trees are of bounded height, but the stack of a thread may be small.
@@ -164,12 +160,7 @@ impl Evaluator {
         }
     }
 
-    fn object(
-        &self,
-        items: &[ObjectItem],
-        scope: &Scope<'_>,
-        diags: &mut Diagnostics,
-    ) -> Value {
+    fn object(&self, items: &[ObjectItem], scope: &Scope<'_>, diags: &mut Diagnostics) -> Value {
         let mut result: BTreeMap<Arc<str>, Value> = BTreeMap::new();
         let mut marks = Marks::NONE;
         let mut known = true;
@@ -229,9 +220,7 @@ impl Evaluator {
         };
         let (ty, then, otherwise) = branches;
         let mut marks = Marks::NONE;
-        let Some(condition) =
-            self.condition(&expr.condition, &mut marks, scope, diags)
-        else {
+        let Some(condition) = self.condition(&expr.condition, &mut marks, scope, diags) else {
             return Value::unknown(ty);
         };
         let branch_marks = |branch: &Result<Value, _>| {
@@ -250,9 +239,7 @@ impl Evaluator {
             Err(error) => {
                 diags.push(
                     Diagnostic::error("Inconsistent conditional result types")
-                        .detail(format!(
-                            "The {word} result value has the wrong type: {error}."
-                        ))
+                        .detail(format!("The {word} result value has the wrong type: {error}."))
                         .label(place.span, "this value")
                         .also(span, "in this condition"),
                 );
@@ -279,9 +266,7 @@ impl Evaluator {
         if value.is_null() {
             diags.push(
                 Diagnostic::error("Null condition")
-                    .detail(
-                        "The condition value is null. Conditions must either be true or false.",
-                    )
+                    .detail("The condition value is null. Conditions must either be true or false.")
                     .at(expr.span),
             );
             return None;
@@ -296,9 +281,7 @@ impl Evaluator {
             Err(error) => {
                 diags.push(
                     Diagnostic::error("Incorrect condition type")
-                        .detail(format!(
-                            "The condition expression must be of type bool: {error}."
-                        ))
+                        .detail(format!("The condition expression must be of type bool: {error}."))
                         .label(expr.span, value.ty().friendly()),
                 );
                 None
@@ -318,7 +301,8 @@ impl Evaluator {
             let next = match step {
                 Step::Attr { name, span } => crate::access::attribute(&value, &name.name, *span),
                 Step::LegacyIndex { digits, span } => {
-                    let key = Number::parse(digits).map_or_else(|_| Value::dynamic(), Value::number);
+                    let key =
+                        Number::parse(digits).map_or_else(|_| Value::dynamic(), Value::number);
                     crate::access::index(&value, &key, *span)
                 }
                 Step::Index { key, span } => {
@@ -343,7 +327,8 @@ impl Evaluator {
 }
 
 /// The branches of `?:`, each as a value of the type that both have in common, or why not.
-type Branches = (Type, Result<Value, karat_value::ConvertError>, Result<Value, karat_value::ConvertError>);
+type Branches =
+    (Type, Result<Value, karat_value::ConvertError>, Result<Value, karat_value::ConvertError>);
 
 fn unify_branches(then: &Value, otherwise: &Value) -> Option<Branches> {
     let is_untyped_null = |value: &Value| value.is_null() && *value.ty() == Type::Dynamic;

@@ -32,9 +32,7 @@ impl Evaluator {
         if value.is_null() {
             diags.push(
                 Diagnostic::error("Iteration over null value")
-                    .detail(
-                        "A null value cannot be used as the collection in a 'for' expression.",
-                    )
+                    .detail("A null value cannot be used as the collection in a 'for' expression.")
                     .at(expr.span),
             );
             return Err(Value::dynamic());
@@ -58,12 +56,7 @@ impl Evaluator {
         Ok((value, marks))
     }
 
-    pub(crate) fn for_expr(
-        &self,
-        expr: &For,
-        scope: &Scope<'_>,
-        diags: &mut Diagnostics,
-    ) -> Value {
+    pub(crate) fn for_expr(&self, expr: &For, scope: &Scope<'_>, diags: &mut Diagnostics) -> Value {
         let (collection, mut marks) = match self.iterated(&expr.collection, scope, diags) {
             Ok(found) => found,
             Err(value) => return value,
@@ -147,8 +140,7 @@ impl Evaluator {
         scope: &Scope<'_>,
         diags: &mut Diagnostics,
     ) -> bool {
-        let scope =
-            bind(scope, expr.key.as_ref(), &expr.value, Value::dynamic(), Value::dynamic());
+        let scope = bind(scope, expr.key.as_ref(), &expr.value, Value::dynamic(), Value::dynamic());
         let mut own = Diagnostics::new();
         let value = self.eval(condition, &scope, &mut own);
         let failed = own.has_errors();
@@ -205,9 +197,8 @@ impl Evaluator {
         scope: &Scope<'_>,
         diags: &mut Diagnostics,
     ) -> Option<Arc<str>> {
-        let invalid = |detail: String| {
-            Diagnostic::error("Invalid object key").detail(detail).at(key.span)
-        };
+        let invalid =
+            |detail: String| Diagnostic::error("Invalid object key").detail(detail).at(key.span);
         let (value, found) = self.eval(key, scope, diags).unmark();
         marks.merge(&found);
         let problem = if value.is_null() {

@@ -156,9 +156,8 @@ impl Evaluator {
         let marks = marks.union(&right_marks);
         let deciding = expr.op == BinaryOp::Or;
         // A null decides like false.
-        let decides = |value: &Value| {
-            value.is_known() && value.as_bool().unwrap_or(false) == deciding
-        };
+        let decides =
+            |value: &Value| value.is_known() && value.as_bool().unwrap_or(false) == deciding;
         if decides(&left) {
             diags.append(left_diags);
             return Value::bool(deciding).with_marks(&marks);

@@ -1,8 +1,6 @@
 //! The names that an expression uses.
 
-use karat_hcl::ast::{
-    Expr, ExprKind, ForResult, Ident, ObjectKey, Step, TemplatePart,
-};
+use karat_hcl::ast::{Expr, ExprKind, ForResult, Ident, ObjectKey, Step, TemplatePart};
 use karat_hcl::diag::Span;
 
 /// A name that an expression uses, with the steps after it as far as they are constant:
@@ -66,9 +64,7 @@ pub fn static_reference(expr: &Expr) -> Option<Reference> {
 fn constant(step: &Step) -> Option<ReferenceStep> {
     match step {
         Step::Attr { name, .. } => Some(ReferenceStep::Name(name.clone())),
-        Step::LegacyIndex { digits, span } => {
-            Some(ReferenceStep::Index(digits.clone(), *span))
-        }
+        Step::LegacyIndex { digits, span } => Some(ReferenceStep::Index(digits.clone(), *span)),
         Step::Index { key, span } => match &key.kind {
             ExprKind::Number(digits) => Some(ReferenceStep::Index(digits.clone(), *span)),
             _ => key.as_literal_str().map(|name| ReferenceStep::Name(Ident::new(name, *span))),

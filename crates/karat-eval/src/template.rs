@@ -35,8 +35,7 @@ impl Evaluator {
         self.parts(&template.parts, span, &mut text, scope, &mut own);
         let known = text.known && !own.has_errors();
         diags.append(own);
-        let value =
-            if known { Value::string(text.buffer) } else { Value::unknown(Type::String) };
+        let value = if known { Value::string(text.buffer) } else { Value::unknown(Type::String) };
         value.with_marks(&text.marks)
     }
 

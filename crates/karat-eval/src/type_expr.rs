@@ -67,8 +67,7 @@ impl Defaults {
     }
 
     fn named(&self, name: &str) -> &Self {
-        const NONE: &Defaults =
-            &Defaults { values: BTreeMap::new(), children: BTreeMap::new() };
+        const NONE: &Defaults = &Defaults { values: BTreeMap::new(), children: BTreeMap::new() };
         self.children.get(name).or_else(|| self.children.get("")).unwrap_or(NONE)
     }
 }
@@ -326,8 +325,7 @@ fn default_value(
     diags: &mut Diagnostics,
 ) -> Option<Value> {
     let world = karat_functions::MemoryWorld::default();
-    let environment =
-        crate::Environment::new(&world, "").with_functions(crate::Functions::None);
+    let environment = crate::Environment::new(&world, "").with_functions(crate::Functions::None);
     let (value, found) = crate::evaluate(expr, &crate::Scope::new(&environment));
     let failed = found.has_errors();
     diags.append(found);

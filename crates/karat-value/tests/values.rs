@@ -68,11 +68,7 @@ fn errors_lead_to_the_part_that_does_not_fit() {
 fn collections_convert_with_their_elements() {
     let numbers = Value::list(Type::Number, vec![n("1"), n("2")]);
     converts(&tuple([s("1"), n("2")]), &Type::list(Type::Number), &numbers);
-    converts(
-        &tuple([n("1"), s("a")]),
-        &Type::list(Type::Dynamic),
-        &Value::string_list(["1", "a"]),
-    );
+    converts(&tuple([n("1"), s("a")]), &Type::list(Type::Dynamic), &Value::string_list(["1", "a"]));
     converts(
         &object([("a", n("1")), ("b", s("x"))]),
         &Type::map(Type::Dynamic),
@@ -124,10 +120,7 @@ fn unification_prefers_text_then_lists_and_maps() {
     assert_eq!(of(&[Type::Bool, Type::String]), Some(Type::String));
     assert_eq!(of(&[Type::Bool, Type::Number]), None);
     assert_eq!(of(&[Type::tuple([]), Type::object::<&str>([])]), None);
-    assert_eq!(
-        of(&[Type::tuple([Type::Number]), Type::tuple([])]),
-        Some(Type::list(Type::Number))
-    );
+    assert_eq!(of(&[Type::tuple([Type::Number]), Type::tuple([])]), Some(Type::list(Type::Number)));
     assert_eq!(
         of(&[Type::object([("a", Type::Number)]), Type::object([("b", Type::String)])]),
         Some(Type::map(Type::String))
