@@ -36,14 +36,16 @@ impl Tree {
         let metadata = &spec.metadata;
         let instance =
             if metadata.instance_id.is_empty() { &spec.id } else { &metadata.instance_id };
+        // No host name: the machine has it already, and cloud-init would write it into the image.
         let seed = serde_json::json!({
             "instance-id": instance,
-            "local-hostname": spec.host(),
             "public-keys": metadata.public_keys,
         });
         // Every JSON document is a YAML document.
         tree.put("nocloud/meta-data", seed.to_string());
         tree.put("nocloud/user-data", metadata.user_data.clone());
+        // cloud-init asks ten times for what is not there.
+        tree.put("nocloud/network-config", "network:\n  config: disabled\n");
         tree.put("nocloud/vendor-data", metadata.vendor_data.clone());
 
         let mut put = |path: &str, value: &str| tree.put(&format!("meta-data/{path}"), value);
@@ -194,7 +196,7 @@ mod tests {
     fn the_seed_is_yaml_that_cloud_init_reads() {
         let seed: serde_json::Value =
             serde_json::from_str(&text("/nocloud/meta-data").unwrap()).unwrap();
-        assert_eq!(seed["local-hostname"], "i-1");
+        assert_eq!(seed["instance-id"], "i-1");
         assert_eq!(seed["public-keys"][0], "ssh-ed25519 AAAA a");
         assert!(text("/nocloud/user-data").unwrap().starts_with("#cloud-config"));
     }

@@ -184,7 +184,8 @@ pub struct Metadata {
     pub public_keys: Vec<String>,
     /// User data as it is served; by default an empty `#cloud-config`.
     pub user_data: Vec<u8>,
-    /// Vendor data as it is served; empty serves none.
+    /// Vendor data as it is served. By default it keeps cloud-init from writing into the image
+    /// what belongs to an instance: host name, locale, package sources. User data goes before it.
     pub vendor_data: Vec<u8>,
     /// More paths below `/latest/meta-data/` with what they answer, `placement/region` say.
     pub paths: BTreeMap<String, String>,
@@ -192,13 +193,21 @@ pub struct Metadata {
     pub datasource: Datasource,
 }
 
+/// The host name is set already; `locale: false` and `preserve_sources_list` leave the image's own.
+const VENDOR_DATA: &[u8] = b"#cloud-config
+preserve_hostname: true
+locale: false
+apt:
+  preserve_sources_list: true
+";
+
 impl Default for Metadata {
     fn default() -> Self {
         Self {
             instance_id: String::new(),
             public_keys: Vec::new(),
             user_data: b"#cloud-config\n{}\n".to_vec(),
-            vendor_data: Vec::new(),
+            vendor_data: VENDOR_DATA.to_vec(),
             paths: BTreeMap::new(),
             datasource: Datasource::NoCloud,
         }

@@ -40,7 +40,7 @@ async fn cloud_init_ssh_and_the_world() {
         let status = shell(&machine, "cloud-init status --wait --long").await;
         assert!(status.contains("status: done"), "{suite}: {status}");
         assert!(status.contains("DataSourceNoCloud"), "{suite}: {status}");
-        assert_eq!(shell(&machine, "cat /etc/from-user-data; uname -n").await, "hello\ncloudy");
+        assert_eq!(shell(&machine, "cat /etc/from-user-data; uname -n").await, "hellocloudy");
         let token = "curl -sX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' \
                      http://169.254.169.254/latest/api/token";
         assert!(!shell(&machine, token).await.is_empty());

@@ -64,6 +64,8 @@ impl Supervisor {
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("NOTIFY_SOCKET", NOTIFY)
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+            // The settings of its own network are the machine's.
+            .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
             // The lock would stand beside images of other programs; this root is ours alone.
             .env("SYSTEMD_NSPAWN_LOCK", "0")
             .stdin(Stdio::null())

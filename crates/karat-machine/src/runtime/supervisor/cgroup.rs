@@ -12,6 +12,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount};
+
 use super::super::wire::Limits;
 
 /// What the names of machines' cgroups start with.
@@ -21,18 +23,25 @@ const CGROUP_PREFIX: &str = "karat-";
 #[derive(Clone, Debug)]
 pub(super) struct Cgroup {
     path: PathBuf,
+    /// The same from the hierarchy's top.
+    relative: PathBuf,
 }
+
+/// Where programs look for the hierarchy.
+const USUAL: &str = "/sys/fs/cgroup";
 
 impl Cgroup {
     /// Makes it: at the top of the hierarchy, where limits can hold, else below our own.
     /// A host without a writable unified hierarchy gives none, and a remark.
     pub(super) fn create(id: &str) -> (Option<Self>, Vec<String>) {
         let mut warnings = Vec::new();
+        let top = unified_mount().unwrap_or_default();
         for parent in parents() {
             let path = parent.join(format!("{CGROUP_PREFIX}{id}"));
             match fs::create_dir(&path) {
                 Ok(()) => {
-                    let cgroup = Self { path };
+                    let relative = path.strip_prefix(&top).unwrap_or(&path).to_owned();
+                    let cgroup = Self { path, relative };
                     enable_controllers(&parent);
                     for part in ["supervisor", "machine"] {
                         let _ = fs::create_dir(cgroup.path.join(part));
@@ -55,6 +64,20 @@ impl Cgroup {
     /// Moves the calling process into the supervisor's part.
     pub(super) fn enter_supervisor(&self) -> io::Result<()> {
         enter(&self.path.join("supervisor"))
+    }
+
+    /// Shows the unified hierarchy, and no other, at its usual place in the calling process's own
+    /// mount namespace. On a host with old hierarchies beside it systemd-nspawn would else make
+    /// directories in those too, which nothing removes.
+    pub(super) fn at_usual_place(self) -> io::Result<Self> {
+        let usual = Path::new(USUAL);
+        let kind = nix::sys::statfs::statfs(usual)?.filesystem_type();
+        if kind != nix::sys::statfs::CGROUP2_SUPER_MAGIC {
+            let none = None::<&str>;
+            let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            mount(Some("cgroup2"), usual, Some("cgroup2"), plain, none)?;
+        }
+        Ok(Self { path: usual.join(&self.relative), relative: self.relative })
     }
 
     /// Where systemd-nspawn belongs.

@@ -171,9 +171,17 @@ fn supervise(control: OwnedFd, cgroup: Option<Cgroup>, warnings: Vec<String>) ->
     // The parent is outside this pid namespace, so its death before this line shows only as a
     // closed control socket, which the loop sees.
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+    let parent = control.try_clone();
     match Supervisor::new(control, cgroup, warnings).and_then(|mut s| s.run()) {
         Ok(()) => 0,
-        Err(_) => 1,
+        Err(error) => {
+            if let Ok(parent) = parent {
+                let failure = Failure::os("cannot prepare the machine's surroundings", &error);
+                let answer = Message::Answer { id: 0, result: Err(failure) };
+                let _ = wire::send(parent.as_fd(), &answer, &[]);
+            }
+            1
+        }
     }
 }
 
@@ -188,6 +196,8 @@ impl Supervisor {
         }
         let host_network = File::open("/proc/self/ns/net")?.into();
         nix::sched::unshare(CloneFlags::CLONE_NEWNS)?;
+        mounts::make_private()?;
+        let cgroup = cgroup.map(Cgroup::at_usual_place).transpose()?;
         Ok(Self {
             control,
             cgroup,
@@ -382,7 +392,7 @@ impl Supervisor {
                 _ => "for no known reason".into(),
             };
             let failure = Failure::new(format!("systemd-nspawn ended {how} before the machine ran"));
-            return self.answer(call, Err(failure), &[]);
+            self.answer(call, Err(failure), &[])?;
         }
         self.tell(News::Stopped { code, signal })
     }

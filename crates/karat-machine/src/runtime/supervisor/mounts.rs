@@ -21,11 +21,14 @@ use super::{Failure, Outcome};
 const PLACE: &str = "/run/karat";
 /// Where the root is mounted.
 pub(super) const MERGED: &str = "/run/karat/root";
+/// The layer of this start.
+const SEED: &str = "/run/karat/seed";
 
 /// A mounted root.
 #[derive(Debug)]
 pub(super) struct Root {
     pub(super) merged: OwnedFd,
+    upper: OwnedFd,
     pub(super) binds: Vec<Bind>,
 }
 
@@ -37,12 +40,16 @@ pub(super) struct Bind {
     pub(super) read_only: bool,
 }
 
+/// Cuts the calling process's mount namespace off from the one it was made from.
+pub(super) fn make_private() -> io::Result<()> {
+    let none = None::<&str>;
+    Ok(mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?)
+}
+
 impl Root {
     /// Mounts it. The calling process is in a mount namespace of its own.
     pub(super) fn mount(prepare: &Prepare) -> Outcome<Self> {
         let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-            .map_err(|e| Failure::os("cannot make mounts private", &e.into()))?;
         // Opened before /run is covered: any of them may stand below it.
         let lower = prepare.lower.iter().map(|p| open_dir(p)).collect::<Outcome<Vec<_>>>()?;
         let upper = open_dir(&prepare.upper)?;
@@ -56,9 +63,9 @@ impl Root {
         mount_quiet("proc", "/proc", "proc", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, none)?;
         let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount_quiet("tmpfs", "/run", "tmpfs", quiet, Some("mode=0755"))?;
-        make_dirs(&[PLACE, MERGED, "/run/karat/seed", "/run/karat/l", "/run/karat/binds"])?;
+        make_dirs(&[PLACE, MERGED, SEED, "/run/karat/l", "/run/karat/binds"])?;
 
-        let seed = Path::new("/run/karat/seed");
+        let seed = Path::new(SEED);
         let layers: Vec<&OwnedFd> = lower.iter().collect();
         write_seed(seed, prepare, &layers, &upper)?;
         mount_overlay(seed, &lower, &upper, &work)?;
@@ -66,17 +73,18 @@ impl Root {
         for (index, (bind, source)) in prepare.binds.iter().zip(&sources).enumerate() {
             binds.push(stage(index, bind, source)?);
         }
-        Ok(Self { merged: open_dir(Path::new(MERGED))?, binds })
+        Ok(Self { merged: open_dir(Path::new(MERGED))?, upper, binds })
     }
 
     /// Unmounts it, so that the writable layer is complete on the host.
     pub(super) fn unmount(self) -> Outcome<()> {
         drop(self.merged);
-        match umount2(MERGED, MntFlags::empty()) {
-            Ok(()) => Ok(()),
-            Err(nix::Error::EBUSY) => umount2(MERGED, MntFlags::MNT_DETACH).map_err(Into::into),
-            Err(error) => Err(Failure::os("cannot unmount the root", &error.into())),
-        }
+        let unmounted = match umount2(MERGED, MntFlags::empty()) {
+            Err(nix::Error::EBUSY) => umount2(MERGED, MntFlags::MNT_DETACH),
+            other => other,
+        };
+        forget_seed(Path::new(SEED), &self.upper);
+        unmounted.map_err(|e| Failure::os("cannot unmount the root", &e.into()))
     }
 }
 
@@ -205,6 +213,23 @@ fn write_seed(
         look_like(&by_fd(upper), &below).map_err(fail)?;
     }
     Ok(())
+}
+
+/// Removes from the writable layer copies of this start's files. systemd opens
+/// `/etc/machine-id` for writing, which copies it there, unchanged.
+fn forget_seed(seed: &Path, upper: &OwnedFd) {
+    let own = by_fd(upper).join("etc");
+    if !fs::symlink_metadata(&own).is_ok_and(|m| m.is_dir()) {
+        return;
+    }
+    let Ok(entries) = fs::read_dir(seed.join("etc")) else { return };
+    for entry in entries.flatten() {
+        let copy = own.join(entry.file_name());
+        let is_file = fs::symlink_metadata(&copy).is_ok_and(|m| m.is_file());
+        if is_file && fs::read(&copy).ok() == fs::read(entry.path()).ok() {
+            let _ = fs::remove_file(copy);
+        }
+    }
 }
 
 fn look_like(path: &Path, model: &fs::Metadata) -> io::Result<()> {
