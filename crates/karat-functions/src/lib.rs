@@ -12,6 +12,7 @@ mod call;
 mod charset;
 mod clock;
 mod csv;
+mod floats;
 mod function;
 mod functions;
 mod glob;

@@ -4,6 +4,7 @@ use karat_value::{Number, Type, Value, convert};
 
 use super::collections::fixed;
 use crate::args::{Outcome, fail, fail_at, text, whole, whole_at};
+use crate::floats::{ln, pow};
 use crate::function::{CallContext, Function, FunctionError, Kind, Param};
 
 const NUM: Param = Param::new("num", Kind::Number);
@@ -41,7 +42,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         Kind::Number,
         "Gives the logarithm of a number, with the precision of 64-bit floats.",
         &[("log(100, 10)", "2")],
-        |args, _, _| Ok(floats(args, |num, base| num.ln() / base.ln())?),
+        |args, _, _| Ok(floats(args, |num, base| ln(num) / ln(base))?),
     ),
     Function {
         variadic: Some(NUMBERS),
@@ -79,7 +80,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         Kind::Number,
         "Raises a number to a power, with the precision of 64-bit floats.",
         &[("pow(2, 3)", "8")],
-        |args, _, _| Ok(floats(args, f64::powf)?),
+        |args, _, _| Ok(floats(args, pow)?),
     ),
     fixed(
         "signum",
