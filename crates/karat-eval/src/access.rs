@@ -7,12 +7,18 @@ use karat_value::{Data, Marks, Type, Value, convert};
 use crate::evaluator::{Evaluator, is_enough};
 use crate::scope::Scope;
 
+fn refuse(diag: Diagnostic) -> Result<Value, Box<Diagnostic>> {
+    Err(Box::new(diag))
+}
+
 /// `value.name`
-pub(crate) fn attribute(value: &Value, name: &str, span: Span) -> Result<Value, Diagnostic> {
+pub(crate) fn attribute(value: &Value, name: &str, span: Span) -> Result<Value, Box<Diagnostic>> {
     if value.is_null() {
-        return Err(Diagnostic::error("Attempt to get attribute from null value")
-            .detail("This value is null, so it does not have any attributes.")
-            .at(span));
+        return refuse(
+            Diagnostic::error("Attempt to get attribute from null value")
+                .detail("This value is null, so it does not have any attributes.")
+                .at(span),
+        );
     }
     let unsupported =
         |detail: String| Diagnostic::error("Unsupported attribute").detail(detail).at(span);
@@ -21,7 +27,7 @@ pub(crate) fn attribute(value: &Value, name: &str, span: Span) -> Result<Value, 
         (Type::Dynamic, _) => Ok(Value::dynamic().with_marks(marks)),
         (Type::Object(object), data) => {
             let Some(ty) = object.attrs.get(name) else {
-                return Err(unsupported(format!(
+                return refuse(unsupported(format!(
                     "This object does not have an attribute named \"{name}\"."
                 ))
                 .did_you_mean(name, object.attrs.keys().map(|name| &**name)));
@@ -34,7 +40,7 @@ pub(crate) fn attribute(value: &Value, name: &str, span: Span) -> Result<Value, 
         }
         (Type::Map(_), Data::Map(items)) => match items.get(name) {
             Some(item) => Ok(item.clone().with_marks(marks)),
-            None => Err(Diagnostic::error("Missing map element")
+            None => refuse(Diagnostic::error("Missing map element")
                 .detail(format!("This map does not have an element with the key \"{name}\"."))
                 .at(span)
                 .did_you_mean(name, items.keys().map(|name| &**name))),
@@ -45,7 +51,7 @@ pub(crate) fn attribute(value: &Value, name: &str, span: Span) -> Result<Value, 
         (Type::List(element) | Type::Set(element), _)
             if matches!(**element, Type::Object(_)) =>
         {
-            Err(unsupported(format!(
+            refuse(unsupported(format!(
                 "Can't access attributes on a {}.",
                 value.ty().friendly()
             ))
@@ -53,11 +59,11 @@ pub(crate) fn attribute(value: &Value, name: &str, span: Span) -> Result<Value, 
                 "Did you mean one element's, as in [0].{name}, or those of all, as in [*].{name}?"
             )))
         }
-        (ty, _) if ty.is_primitive() => Err(unsupported(format!(
+        (ty, _) if ty.is_primitive() => refuse(unsupported(format!(
             "Can't access attributes on a primitive-typed value ({}).",
             ty.friendly()
         ))),
-        (ty, _) => Err(unsupported(format!(
+        (ty, _) => refuse(unsupported(format!(
             "This value, {}, does not have any attributes.",
             article(&ty.friendly())
         ))),
@@ -73,7 +79,7 @@ fn article(noun: &str) -> String {
 }
 
 /// `value[key]`
-pub(crate) fn index(value: &Value, key: &Value, span: Span) -> Result<Value, Diagnostic> {
+pub(crate) fn index(value: &Value, key: &Value, span: Span) -> Result<Value, Box<Diagnostic>> {
     let invalid = |detail: &str| Diagnostic::error("Invalid index").detail(detail).at(span);
     let no_element = |why: &str| {
         invalid(&format!(
@@ -81,12 +87,14 @@ pub(crate) fn index(value: &Value, key: &Value, span: Span) -> Result<Value, Dia
         ))
     };
     if value.is_null() {
-        return Err(Diagnostic::error("Attempt to index null value")
-            .detail("This value is null, so it does not have any indices.")
-            .at(span));
+        return refuse(
+            Diagnostic::error("Attempt to index null value")
+                .detail("This value is null, so it does not have any indices.")
+                .at(span),
+        );
     }
     if key.is_null() {
-        return Err(invalid("Can't use a null value as an indexing key."));
+        return refuse(invalid("Can't use a null value as an indexing key."));
     }
     let marks = value.marks().clone().union(key.marks());
     if *key.ty() == Type::Dynamic || *value.ty() == Type::Dynamic {
@@ -96,16 +104,16 @@ pub(crate) fn index(value: &Value, key: &Value, span: Span) -> Result<Value, Dia
         Type::List(_) | Type::Tuple(_) => Type::Number,
         Type::Map(_) | Type::Object(_) => Type::String,
         Type::Set(_) => {
-            return Err(invalid(
+            return refuse(invalid(
                 "Elements of a set are identified only by their value and don't have any separate \
                  index or key to select with, so it's only possible to perform operations across \
                  all elements of the set.",
             ));
         }
-        _ => return Err(invalid("This value does not have any indices.")),
+        _ => return refuse(invalid("This value does not have any indices.")),
     };
     let was_number = *key.ty() == Type::Number;
-    let key = convert(key, &want).map_err(|error| no_element(&format!(": {error}.")))?;
+    let key = convert(key, &want).map_err(|error| Box::new(no_element(&format!(": {error}."))))?;
     let found = match want {
         Type::Number => {
             let types = if let Type::Tuple(types) = value.ty() { Some(types) } else { None };
@@ -116,19 +124,21 @@ pub(crate) fn index(value: &Value, key: &Value, span: Span) -> Result<Value, Dia
             let known = value.as_slice();
             let count = types.map(|types| types.len()).or(known.map(<[Value]>::len));
             if !number.is_integer() {
-                return Err(no_element(
+                return refuse(no_element(
                     ": indexing a sequence requires a whole number, but the given index has a \
                      fractional part.",
                 ));
             }
             if number.is_sign_negative() && !number.is_zero() {
-                return Err(no_element(": a negative number is not a valid index for a sequence."));
+                return refuse(no_element(
+                    ": a negative number is not a valid index for a sequence.",
+                ));
             }
             let at = number.to_usize();
             if let Some(count) = count
                 && at.is_none_or(|at| at >= count)
             {
-                return Err(no_element(&if count == 0 {
+                return refuse(no_element(&if count == 0 {
                     ": the collection has no elements.".to_owned()
                 } else {
                     format!(
@@ -158,14 +168,14 @@ pub(crate) fn index(value: &Value, key: &Value, span: Span) -> Result<Value, Dia
                         } else {
                             "."
                         };
-                        return Err(
-                            no_element(why).did_you_mean(name, items.keys().map(|name| &**name))
+                        return refuse(
+                            no_element(why).did_you_mean(name, items.keys().map(|name| &**name)),
                         );
                     }
                 },
                 (Type::Object(object), None) => match object.attrs.get(name) {
                     Some(ty) => Value::unknown(ty.clone()),
-                    None => return Err(no_element(".")),
+                    None => return refuse(no_element(".")),
                 },
                 (ty, None) => Value::unknown(ty.element().cloned().unwrap_or(Type::Dynamic)),
             }

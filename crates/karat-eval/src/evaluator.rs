@@ -185,7 +185,7 @@ impl Evaluator {
                 Ok(None) => known = false,
                 Err(diag) => {
                     known = false;
-                    diags.push(diag);
+                    diags.push(*diag);
                 }
             }
         }
@@ -314,7 +314,7 @@ impl Evaluator {
                 Ok(next) => value = next,
                 Err(diag) => {
                     // What could not be evaluated needs no second message.
-                    own.push(diag);
+                    own.push(*diag);
                     value = Value::dynamic();
                     // Keys further on may still have errors of their own; names have not.
                 }
@@ -375,19 +375,19 @@ pub(crate) fn object_key(
     key: Value,
     span: Span,
     marks: &mut Marks,
-) -> Result<Option<Arc<str>>, Diagnostic> {
+) -> Result<Option<Arc<str>>, Box<Diagnostic>> {
     let (key, found) = key.unmark();
     marks.merge(&found);
     if key.is_null() {
-        return Err(Diagnostic::error("Null value as key")
-            .detail("Can't use a null value as a key.")
-            .at(span));
+        let diag = Diagnostic::error("Null value as key");
+        return Err(Box::new(diag.detail("Can't use a null value as a key.").at(span)));
     }
     match convert(&key, &Type::String) {
         Ok(key) => Ok(key.as_str().map(Arc::from)),
-        Err(error) => Err(Diagnostic::error("Incorrect key type")
-            .detail(format!("Can't use this value as a key: {error}."))
-            .at(span)),
+        Err(error) => {
+            let detail = format!("Can't use this value as a key: {error}.");
+            Err(Box::new(Diagnostic::error("Incorrect key type").detail(detail).at(span)))
+        }
     }
 }
 
@@ -428,7 +428,7 @@ impl Evaluator {
             Ok(value) if !failed => value,
             Ok(value) => Value::unknown(value.ty().clone()),
             Err(diag) => {
-                diags.push(diag);
+                diags.push(*diag);
                 Value::dynamic()
             }
         }

@@ -86,21 +86,23 @@ pub(crate) fn binary(
     }
 }
 
-pub(crate) fn unary(expr: &Unary, operand: &Value, span: Span) -> Result<Value, Diagnostic> {
+pub(crate) fn unary(expr: &Unary, operand: &Value, span: Span) -> Result<Value, Box<Diagnostic>> {
     let want = match expr.op {
         UnaryOp::Negate => Type::Number,
         UnaryOp::Not => Type::Bool,
     };
     let value = convert(operand, &want).map_err(|error| {
-        unsuitable("unary operand", &error.to_string(), operand, expr.operand.span)
+        Box::new(unsuitable("unary operand", &error.to_string(), operand, expr.operand.span))
     })?;
     if value.is_null() {
-        return Err(null_operand(expr.operand.span));
+        return Err(Box::new(null_operand(expr.operand.span)));
     }
     let result = match (value.as_number(), value.as_bool()) {
         (Some(number), _) => Value::number(number.neg()),
         (_, Some(bool)) => Value::bool(!bool),
-        _ if value.is_known() => return Err(operation_failed("unsuitable operand", span)),
+        _ if value.is_known() => {
+            return Err(Box::new(operation_failed("unsuitable operand", span)));
+        }
         _ => Value::unknown(want),
     };
     Ok(result.with_marks(value.marks()))

@@ -3,6 +3,8 @@
 //! Columns of `expressions.tsv`: group, expression, `ok` or `error`, result, pattern (a regular
 //! expression in place of a result), JSON. Of an error only that there is one matters.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail so")]
+
 mod common;
 
 use std::collections::BTreeMap;

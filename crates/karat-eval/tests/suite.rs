@@ -1,5 +1,7 @@
 //! Runs the documents in `tests/suite/expressions`. Their README says how they are written.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail so")]
+
 mod common;
 
 use std::fs;
