@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -128,12 +127,4 @@ fn strip(at: &Path, marks: &[&str]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether two paths are on one file system.
-pub(crate) fn same_file_system(a: &Path, b: &Path) -> bool {
-    match (fs::metadata(a), fs::metadata(b)) {
-        (Ok(a), Ok(b)) => a.dev() == b.dev(),
-        _ => false,
-    }
 }

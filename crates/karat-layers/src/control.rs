@@ -116,11 +116,14 @@ pub(crate) fn parallel<T: Sync, R: Send>(
             }
             Ok(out)
         };
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-        handles
-            .into_iter()
-            .map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+        // A thread that has left its process namespace cannot start others; it works alone then.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, run).ok();
+        let handles: Vec<_> = (1..threads).map_while(spawn).collect();
+        let mut parts = vec![run()];
+        parts.extend(handles.into_iter().map(|handle| {
+            handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        }));
+        parts
     });
     let mut all = Vec::with_capacity(items.len());
     for part in parts {

@@ -185,7 +185,6 @@ fn release_date(text: &str) -> Option<i64> {
 /// One paragraph of an index, with the fields that matter here.
 #[derive(Debug, Clone, Default)]
 struct Stanza {
-    version: String,
     architecture: String,
     filename: String,
     size: u64,
@@ -225,7 +224,6 @@ fn relations(text: Option<&str>) -> Vec<Vec<String>> {
 fn parse_stanza(stanza: &str, base: usize) -> Stanza {
     let text = |name| field(stanza, name).unwrap_or_default().to_owned();
     Stanza {
-        version: text("Version"),
         architecture: text("Architecture"),
         filename: text("Filename"),
         size: text("Size").parse().unwrap_or(0),
