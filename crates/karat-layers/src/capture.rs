@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::manifest::{Item, Kind, Manifest};
 use crate::normalise::normalise;
 use crate::store::{Draft, Layer, Scratch, Store};
-use crate::{Control, Digest, Error, Normalise, Result, scan};
+use crate::{Control, Digest, Error, Normalise, Result, merge, scan};
 
 /// What to capture.
 #[derive(Debug, Clone)]
@@ -68,9 +69,37 @@ impl Store {
     ) -> Result<Layer> {
         normalise(root, options, draft.epoch, base, control)?;
         strip_overlay_marks(root, control)?;
-        let manifest = scan::scan(root, control)?;
+        let mut manifest = scan::scan(root, control)?;
+        self.plain_directories(root, &mut manifest, draft.parent)?;
         control.check()?;
         self.publish(scratch, root, manifest, draft)
+    }
+
+    /// Takes back the opaque mark of directories that hide nothing. The kernel marks every new
+    /// directory as an optimisation, so without this the marks would depend on the kernel.
+    fn plain_directories(
+        &self,
+        root: &Path,
+        manifest: &mut Manifest,
+        parent: Option<Digest>,
+    ) -> Result<()> {
+        let opaque = |item: &Item| item.kind == Kind::Directory { opaque: true };
+        if !manifest.items().iter().any(opaque) {
+            return Ok(());
+        }
+        let view = match parent {
+            Some(parent) => merge::merge(&self.stack(parent)?),
+            None => Default::default(),
+        };
+        for item in manifest.items_mut().iter_mut().filter(|item| opaque(item)) {
+            let below = view.get(&item.path).map(|node| &node.item.kind);
+            if !matches!(below, Some(Kind::Directory { .. })) {
+                item.kind = Kind::Directory { opaque: false };
+                let at = scan::host_path(root, &item.path);
+                strip(&at, &["trusted.overlay.opaque"])?;
+            }
+        }
+        Ok(())
     }
 
     /// Moves a directory onto the store's file system, by a rename where that works.

@@ -98,6 +98,11 @@ impl Manifest {
         &self.items
     }
 
+    /// The same, to change anything but the paths.
+    pub(crate) fn items_mut(&mut self) -> &mut [Item] {
+        &mut self.items
+    }
+
     /// Looks up an absolute path in this layer alone.
     #[must_use]
     pub fn get(&self, path: &[u8]) -> Option<&Item> {

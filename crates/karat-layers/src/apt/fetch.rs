@@ -17,7 +17,7 @@ use crate::{Control, Digest, Error, Result};
 const CONNECTIONS: usize = 4;
 
 /// Where apt keeps its downloader.
-const HELPER: &str = "/usr/lib/apt/apt-helper";
+pub(crate) const HELPER: &str = "/usr/lib/apt/apt-helper";
 
 /// The cached file of a package.
 pub(crate) fn cached(cache: &Path, package: &LockedPackage) -> PathBuf {
