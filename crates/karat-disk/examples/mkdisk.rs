@@ -1,5 +1,6 @@
 //! Writes a directory as a bootable disk and prints timings:
-//! `mkdisk DIRECTORY OUTPUT... [--size MIB] [--digest] [--no-boot]`.
+//! `mkdisk DIRECTORY OUTPUT... [--size MIB] [--digest] [--no-boot]
+//! [--update]`.
 //!
 //! Outputs ending in `.zst.qcow2` are compressed qcow2, in `.qcow2` plain qcow2, all else raw.
 #![expect(clippy::print_stdout, reason = "an example reports on the terminal")]

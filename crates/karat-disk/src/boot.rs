@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::bytes::{put16, put64};
 use crate::error::{Error, Result};
+use crate::output::unique;
 use crate::tree::{Entry, Kind};
 
 /// The firmware that a disk boots on.
@@ -178,7 +179,7 @@ fn mkimage(spec: &BootSpec, target: &str, more: &[&str], root: Uuid) -> Result<V
     if !normal.exists() {
         return Err(missing(&normal, target));
     }
-    let work = std::env::temp_dir().join(format!("grub-{}-{target}-{root}", std::process::id()));
+    let work = std::env::temp_dir().join(format!("grub-{target}-{}", unique()));
     let config = work.with_extension("cfg");
     let image = work.with_extension("img");
     let _clean = RemoveOnDrop([&config, &image]);
@@ -255,7 +256,7 @@ fn kernels(entries: &[&Entry]) -> Vec<Kernel> {
             Some(Kernel { version: version.to_owned(), initrd })
         })
         .collect();
-    found.sort_by(|a, b| version_key(&b.version).cmp(&version_key(&a.version)));
+    found.sort_by_key(|kernel| std::cmp::Reverse(version_key(&kernel.version)));
     found
 }
 

@@ -1,7 +1,8 @@
 //! A bootable disk: partition table, EFI system partition, root file system, boot loader.
 
+use std::collections::HashMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::boot::{self, BootSpec, Loader};
 use crate::error::{Error, Result};
 use crate::gpt::{self, Partition};
 use crate::ids::derive_uuid;
-use crate::output::{self, Control, Output, Progress, Written};
+use crate::output::{self, Control, Format, Former, Output, Progress, Stamp, Written};
 use crate::segment::Layout;
 use crate::tree::{Entry, Kind, Timestamp};
 use crate::{ext4, fat};
@@ -105,6 +106,18 @@ pub struct BlockMap {
     pub root_start: u64,
     /// The files, in path order.
     pub files: Vec<FileExtents>,
+    /// Everything on the disk that is not a hole, ascending: offset and length in bytes.
+    pub used: Vec<(u64, u64)>,
+}
+
+/// What a former write left, so that [`update_disk`] can change its files in place. To be kept
+/// beside them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    /// Where contents stand.
+    pub block_map: BlockMap,
+    /// The files with their state after the write.
+    pub outputs: Vec<(PathBuf, Format, Stamp)>,
 }
 
 /// What was written.
@@ -124,6 +137,15 @@ pub struct Report {
     pub writing: Duration,
 }
 
+impl Report {
+    /// What a later [`update_disk`] needs.
+    #[must_use]
+    pub fn previous(&self) -> Previous {
+        let outputs = self.outputs.iter().map(|w| (w.path.clone(), w.format, w.stamp)).collect();
+        Previous { block_map: self.block_map.clone(), outputs }
+    }
+}
+
 /// Writes a disk with these entries as its root file system to all outputs.
 ///
 /// Equal `spec`, entries and contents give equal bytes. `progress` is called from several threads
@@ -140,8 +162,37 @@ pub fn write_disk(
     progress: &(dyn Fn(Progress) + Sync),
     cancel: &AtomicBool,
 ) -> Result<Report> {
+    write(spec, entries, outputs, None, &Control { progress, cancel })
+}
+
+/// Like [`write_disk`], with the same bytes as the result, but where a file of the former write
+/// still stands at an output's path as it was left, it is changed in place: contents whose
+/// entries state the same digest, and whose place on the disk is the same, are not written again.
+///
+/// A file that is being changed is lost when the update fails or is cancelled after its start.
+/// Compressed images are always written anew.
+///
+/// # Errors
+/// As [`write_disk`].
+pub fn update_disk(
+    spec: &DiskSpec,
+    entries: &[Entry],
+    outputs: &[Output],
+    previous: &Previous,
+    progress: &(dyn Fn(Progress) + Sync),
+    cancel: &AtomicBool,
+) -> Result<Report> {
+    write(spec, entries, outputs, Some(previous), &Control { progress, cancel })
+}
+
+fn write(
+    spec: &DiskSpec,
+    entries: &[Entry],
+    outputs: &[Output],
+    previous: Option<&Previous>,
+    control: &Control<'_>,
+) -> Result<Report> {
     let start = Instant::now();
-    let control = Control { progress, cancel };
     control.check()?;
     if outputs.is_empty() {
         return Err(Error::Spec("a disk without an output would be lost".into()));
@@ -152,7 +203,13 @@ pub fn write_disk(
     let planned = plan(spec, entries)?;
     let planning = start.elapsed();
     let start = Instant::now();
-    let outputs = output::write(&planned.layout, outputs, &control)?;
+    let former = previous.map(|previous| Former {
+        disk_size: previous.block_map.disk_size,
+        used: &previous.block_map.used,
+        stamps: &previous.outputs,
+        unchanged: unchanged(&previous.block_map, &planned.block_map),
+    });
+    let outputs = output::write(&planned.layout, outputs, former.as_ref(), control)?;
     Ok(Report {
         outputs,
         partitions: planned.partitions,
@@ -161,6 +218,27 @@ pub fn write_disk(
         planning,
         writing: start.elapsed(),
     })
+}
+
+/// Parts of the disk whose files have the same digest and place in both maps: offset and end,
+/// ascending.
+fn unchanged(old: &BlockMap, new: &BlockMap) -> Vec<(u64, u64)> {
+    let first = |file: &FileExtents| file.extents.first().map(|extent| extent.1);
+    let by_place: HashMap<u64, &FileExtents> =
+        old.files.iter().filter_map(|file| Some((first(file)?, file))).collect();
+    let mut ranges: Vec<(u64, u64)> = new
+        .files
+        .iter()
+        .filter(|file| file.digest.is_some())
+        .filter(|file| {
+            first(file).and_then(|place| by_place.get(&place)).is_some_and(|old| {
+                (old.digest, old.size) == (file.digest, file.size) && old.extents == file.extents
+            })
+        })
+        .flat_map(|file| file.extents.iter().map(|(_, on_disk, len)| (*on_disk, on_disk + len)))
+        .collect();
+    ranges.sort_unstable();
+    ranges
 }
 
 pub(crate) struct PlannedDisk {
@@ -238,7 +316,8 @@ fn plan(spec: &DiskSpec, entries: &[Entry]) -> Result<PlannedDisk> {
                 .collect(),
         })
         .collect();
-    let block_map = BlockMap { disk_size: layout.size, root_start, files };
+    let used = output::used(&layout);
+    let block_map = BlockMap { disk_size: layout.size, root_start, files, used };
     Ok(PlannedDisk { layout, partitions, block_map })
 }
 

@@ -191,7 +191,7 @@ fn short_name(name: &str, taken: &HashSet<[u8; 11]>) -> ([u8; 11], bool) {
         && extension_bytes.len() <= 3
         && stem.as_bytes() == stem_bytes
         && extension.as_bytes() == extension_bytes
-        && (extension.is_empty() == !name.contains('.'));
+        && (extension.is_empty() != name.contains('.'));
     if exact {
         let short = build(&stem_bytes, &extension_bytes);
         if !taken.contains(&short) {

@@ -47,5 +47,5 @@ pub fn write_file_system(
     };
     let entries: Vec<&Entry> = entries.iter().collect();
     let planned = ext4::plan(&entries, &options)?;
-    output::write(&planned.layout, outputs, &Control { progress, cancel })
+    output::write(&planned.layout, outputs, None, &Control { progress, cancel })
 }

@@ -19,12 +19,12 @@ mod sparse;
 mod tree;
 
 pub use boot::{BootSpec, Firmware};
-pub use disk::{BlockMap, DiskSpec, FileExtents, Report, write_disk};
+pub use disk::{BlockMap, DiskSpec, FileExtents, Previous, Report, update_disk, write_disk};
 pub use error::{Error, Result};
 pub use filesystem::{FileSystemSpec, write_file_system};
 pub use gpt::Partition;
 pub use ids::derive_uuid;
-pub use output::{Format, Output, Progress, Written};
+pub use output::{Format, Output, Progress, Stamp, Written};
 pub use read::{DiskImage, PartitionTable, ReadPartition};
 pub use scan::scan_directory;
 pub use tree::{Content, ContentReader, Entry, Kind, Timestamp, Xattr};

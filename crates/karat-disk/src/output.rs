@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -23,7 +24,7 @@ const SMALL_GAP: u64 = 4096;
 const PACK: usize = 32;
 
 /// Container of a disk image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
     /// The bytes of the disk, sparse.
     Raw,
@@ -69,6 +70,115 @@ pub struct Written {
     pub allocated: u64,
     /// SHA-256 of the file, where asked.
     pub sha256: Option<[u8; 32]>,
+    /// Whether a former file was changed in place instead of written anew.
+    pub patched: bool,
+    /// Tells later whether the file is still as it was written.
+    pub stamp: Stamp,
+}
+
+/// What changes about a file when something else writes to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(meta: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            len: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+
+    fn holds(&self, path: &Path) -> bool {
+        std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && Self::of(&meta) == *self)
+    }
+}
+
+/// What former files hold, so that they can be changed in place.
+pub(crate) struct Former<'a> {
+    pub(crate) disk_size: u64,
+    /// Everything that is not a hole, ascending: offset and length.
+    pub(crate) used: &'a [(u64, u64)],
+    pub(crate) stamps: &'a [(PathBuf, Format, Stamp)],
+    /// Parts of the disk that hold already what they shall hold: offset and end, ascending.
+    pub(crate) unchanged: Vec<(u64, u64)>,
+}
+
+impl Former<'_> {
+    /// Whether the file of this output can be changed in place.
+    fn fits(&self, layout: &Layout, output: &Output) -> bool {
+        let known = self.stamps.iter().any(|(path, format, stamp)| {
+            *path == output.path && *format == output.format && stamp.holds(path)
+        });
+        known
+            && self.disk_size == layout.size
+            && (output.format == Format::Raw
+                || qcow2::used_clusters(&self.layout()) == qcow2::used_clusters(layout))
+    }
+
+    /// The former disk, with its contents left out.
+    fn layout(&self) -> Layout {
+        let mut layout = Layout::new(self.disk_size);
+        layout.segments.extend(self.used.iter().map(|(offset, len)| Segment {
+            offset: *offset,
+            len: *len,
+            source: Source::Bytes { data: [].into(), start: 0 },
+        }));
+        layout
+    }
+
+    /// What is to be written, and what is to become zero.
+    fn difference(&self, layout: &Layout) -> (Layout, Vec<(u64, u64)>) {
+        let mut changed = Layout { segments: Vec::new(), ..layout.clone() };
+        changed.segments.extend(
+            layout
+                .segments
+                .iter()
+                .filter(|segment| {
+                    let next = self.unchanged.partition_point(|range| range.1 <= segment.offset);
+                    self.unchanged
+                        .get(next)
+                        .is_none_or(|range| segment.offset < range.0 || segment.end() > range.1)
+                })
+                .cloned(),
+        );
+        let mut stale = Vec::new();
+        let mut segments = layout.segments.iter().peekable();
+        for (offset, len) in self.used {
+            let (mut at, end) = (*offset, offset + len);
+            while at < end {
+                while segments.next_if(|segment| segment.end() <= at).is_some() {}
+                let (start, stop) =
+                    segments.peek().map_or((end, end), |s| (s.offset.min(end), s.end().min(end)));
+                if start > at {
+                    stale.push((at, start));
+                }
+                at = stop.max(start);
+            }
+        }
+        (changed, stale)
+    }
+}
+
+/// Everything of a layout that is not a hole, ascending: offset and length.
+pub(crate) fn used(layout: &Layout) -> Vec<(u64, u64)> {
+    let mut used: Vec<(u64, u64)> = Vec::new();
+    for segment in &layout.segments {
+        match used.last_mut() {
+            Some(last) if last.0 + last.1 == segment.offset => last.1 += segment.len,
+            _ => used.push((segment.offset, segment.len)),
+        }
+    }
+    used
 }
 
 /// What all threads share.
@@ -83,6 +193,12 @@ impl Control<'_> {
     }
 }
 
+/// A word for names of temporary files that no other work on this computer uses now.
+pub(crate) fn unique() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// A file that is being written; removed unless it is finished.
 struct Temporary {
     file: File,
@@ -93,13 +209,7 @@ struct Temporary {
 
 impl Temporary {
     fn create(target: &Path) -> Result<Self> {
-        let Some(name) = target.file_name() else {
-            return Err(Error::Spec(format!("{} names no file", target.display())));
-        };
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}.partial", std::process::id()));
-        let path = target.with_file_name(hidden);
+        let path = Self::hidden(target)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -108,6 +218,28 @@ impl Temporary {
             .open(&path)
             .map_err(|error| Error::io("create", &path, error))?;
         Ok(Self { file, path, target: target.to_owned(), done: false })
+    }
+
+    /// Takes the file that stands at the target, to change it.
+    fn adopt(target: &Path) -> Result<Self> {
+        let path = Self::hidden(target)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(target)
+            .map_err(|error| Error::io("open", target, error))?;
+        std::fs::rename(target, &path).map_err(|error| Error::io("rename", target, error))?;
+        Ok(Self { file, path, target: target.to_owned(), done: false })
+    }
+
+    fn hidden(target: &Path) -> Result<PathBuf> {
+        let Some(name) = target.file_name() else {
+            return Err(Error::Spec(format!("{} names no file", target.display())));
+        };
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}.partial", unique()));
+        Ok(target.with_file_name(hidden))
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
@@ -152,6 +284,30 @@ impl Target {
             self.temporary.write(&bytes[..len], at)?;
             bytes = &bytes[len..];
             offset += len as u64;
+        }
+        Ok(())
+    }
+
+    /// Makes a part of the disk zero that held something.
+    fn clear(&self, mut offset: u64, end: u64) -> Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        while offset < end {
+            let (at, room) = match &self.map {
+                Some(map) => map.locate(offset),
+                None => (offset, end - offset),
+            };
+            let len = room.min(end - offset);
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            if fallocate(&self.temporary.file, flags, at, len).is_err() {
+                let zeros = vec![0u8; BUFFER];
+                let mut done = 0;
+                while done < len {
+                    let part = (len - done).min(BUFFER as u64);
+                    self.temporary.write(&zeros[..part as usize], at + done)?;
+                    done += part;
+                }
+            }
+            offset += len;
         }
         Ok(())
     }
@@ -279,46 +435,79 @@ pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 16)
 }
 
+/// A file that is written, with what it is for.
+struct Begun<'a> {
+    output: &'a Output,
+    temporary: Temporary,
+    patched: bool,
+}
+
 /// Writes a layout, whose segments are sorted, to all outputs.
 pub(crate) fn write(
     layout: &Layout,
     outputs: &[Output],
+    former: Option<&Former<'_>>,
     control: &Control<'_>,
 ) -> Result<Vec<Written>> {
     control.check()?;
-    let content: u64 = layout.segments.iter().map(|segment| segment.len).sum();
-    let packed = |output: &&Output| output.format == Format::Qcow2 { compress: true };
-    let plain_outputs: Vec<&Output> = outputs.iter().filter(|output| !packed(output)).collect();
-    let packed_outputs: Vec<&Output> = outputs.iter().filter(packed).collect();
-    let rounds = packed_outputs.len() as u64 + u64::from(!plain_outputs.is_empty());
-    let meter = Meter { done: AtomicU64::new(0), total: content * rounds };
+    let content = |layout: &Layout| layout.segments.iter().map(|s| s.len).sum::<u64>();
+    let (packed, plain): (Vec<&Output>, Vec<&Output>) =
+        outputs.iter().partition(|output| output.format == Format::Qcow2 { compress: true });
+    let (patched, plain): (Vec<&Output>, Vec<&Output>) = plain
+        .into_iter()
+        .partition(|output| former.is_some_and(|former| former.fits(layout, output)));
+    let difference = former
+        .filter(|_| !patched.is_empty())
+        .map(|former| former.difference(layout))
+        .unwrap_or_default();
+    let rounds = packed.len() as u64 + u64::from(!plain.is_empty());
+    let total = content(layout) * rounds + content(&difference.0);
+    let meter = Meter { done: AtomicU64::new(0), total };
 
-    let mut files: Vec<(&Output, Temporary)> = Vec::new();
-    if !plain_outputs.is_empty() {
-        let targets = plain_outputs
-            .iter()
-            .map(|output| {
-                let temporary = Temporary::create(&output.path)?;
-                let map = (output.format != Format::Raw).then(|| PlainMap::new(layout));
-                temporary.set_len(map.as_ref().map_or(layout.size, |map| map.file_size))?;
-                Ok(Target { temporary, map })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        write_plain(layout, &targets, control, &meter)?;
-        for target in &targets {
-            for (offset, bytes) in target.map.iter().flat_map(|map| &map.tables) {
-                target.temporary.write(bytes, *offset)?;
+    let target = |output: &Output, temporary| {
+        let map = (output.format != Format::Raw).then(|| PlainMap::new(layout));
+        Target { temporary, map }
+    };
+    let mut begun = Vec::new();
+    for (group, patched) in [(plain, false), (patched, true)] {
+        if group.is_empty() {
+            continue;
+        }
+        let mut targets = Vec::new();
+        for output in &group {
+            if patched {
+                targets.push(target(output, Temporary::adopt(&output.path)?));
+            } else {
+                let new = target(output, Temporary::create(&output.path)?);
+                let size = new.map.as_ref().map_or(layout.size, |map| map.file_size);
+                new.temporary.set_len(size)?;
+                targets.push(new);
             }
         }
-        let temporaries = targets.into_iter().map(|target| target.temporary);
-        files.extend(plain_outputs.iter().copied().zip(temporaries));
+        if patched {
+            for (target, (start, end)) in
+                targets.iter().flat_map(|target| difference.1.iter().map(move |r| (target, *r)))
+            {
+                target.clear(start, end)?;
+            }
+        }
+        let source = if patched { &difference.0 } else { layout };
+        write_plain(source, &targets, control, &meter)?;
+        for (output, target) in group.into_iter().zip(targets) {
+            // The tables of a file that is patched are as they shall be: its map is the same.
+            let tables = target.map.iter().flat_map(|map| &map.tables);
+            for (offset, bytes) in tables.filter(|_| !patched) {
+                target.temporary.write(bytes, *offset)?;
+            }
+            begun.push(Begun { output, temporary: target.temporary, patched });
+        }
     }
-    for output in packed_outputs {
+    for output in packed {
         let temporary = Temporary::create(&output.path)?;
         write_packed(layout, &temporary, control, &meter)?;
-        files.push((output, temporary));
+        begun.push(Begun { output, temporary, patched: false });
     }
-    finish(layout, outputs, files, control)
+    finish(layout, outputs, begun, control)
 }
 
 struct Meter {
@@ -539,14 +728,15 @@ impl PackedWriter<'_> {
 fn finish(
     layout: &Layout,
     outputs: &[Output],
-    files: Vec<(&Output, Temporary)>,
+    files: Vec<Begun<'_>>,
     control: &Control<'_>,
 ) -> Result<Vec<Written>> {
     let digests = std::thread::scope(|scope| {
         let running: Vec<_> = files
             .iter()
-            .map(|(output, temporary)| {
-                output.digest.then(|| scope.spawn(|| digest(layout, output, temporary, control)))
+            .map(|begun| {
+                let digest = || digest(layout, begun.output, &begun.temporary, control);
+                begun.output.digest.then(|| scope.spawn(digest))
             })
             .collect();
         running
@@ -560,13 +750,11 @@ fn finish(
     })?;
     control.check()?;
     let mut written = Vec::new();
-    for ((output, temporary), sha256) in files.into_iter().zip(digests) {
+    for (Begun { output, temporary, patched }, sha256) in files.into_iter().zip(digests) {
         use std::os::unix::fs::MetadataExt;
-        let meta = temporary
-            .file
-            .metadata()
-            .map_err(|error| Error::io("read", &temporary.target, error))?;
         temporary.finish()?;
+        let meta = std::fs::metadata(&output.path)
+            .map_err(|error| Error::io("read", &output.path, error))?;
         written.push(Written {
             path: output.path.clone(),
             format: output.format,
@@ -574,6 +762,8 @@ fn finish(
             file_size: meta.len(),
             allocated: meta.blocks() * 512,
             sha256,
+            patched,
+            stamp: Stamp::of(&meta),
         });
     }
     written.sort_by_key(|w| outputs.iter().position(|output| output.path == w.path));

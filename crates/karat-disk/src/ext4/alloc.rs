@@ -36,7 +36,7 @@ impl<'a> Allocator<'a> {
 
     fn mark(&mut self, mut start: u64, end: u64) {
         while start < end {
-            if start % 8 == 0 && end - start >= 8 {
+            if start.is_multiple_of(8) && end - start >= 8 {
                 let bytes = (end - start) / 8;
                 let at = (start / 8) as usize;
                 self.bitmap[at..at + bytes as usize].fill(0xFF);

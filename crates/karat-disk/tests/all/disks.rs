@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use karat_disk::{
-    BootSpec, DiskImage, DiskSpec, Entry, Firmware, Format, Output, PartitionTable, Report,
-    write_disk,
+    BootSpec, Content, DiskImage, DiskSpec, Entry, Firmware, Format, Kind, Output, PartitionTable,
+    Report, update_disk, write_disk,
 };
 use sha2::{Digest, Sha256};
 
@@ -227,4 +227,83 @@ fn progress_reaches_the_end() {
     write_disk(&disk_spec(None), &entries, &outputs, &note, &AtomicBool::new(false)).unwrap();
     assert!(total.load(Ordering::Relaxed) > 1 << 20);
     assert_eq!(most.load(Ordering::Relaxed), total.load(Ordering::Relaxed));
+}
+
+/// States the digest of every content, as lists from layers do.
+fn with_digests(mut entries: Vec<Entry>) -> Vec<Entry> {
+    let contents = seen(&entries);
+    for entry in &mut entries {
+        if let Kind::File { digest, .. } = &mut entry.kind {
+            *digest = Some(Sha256::digest(&contents[&entry.path].content).into());
+        }
+    }
+    entries
+}
+
+#[test]
+fn an_update_gives_the_same_bytes_as_a_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = with_digests(tree(dir.path()));
+    let spec = disk_spec(Some(Firmware::Both));
+    let names = ["d.raw", "d.qcow2", "p.qcow2"];
+    let formats =
+        [Format::Raw, Format::Qcow2 { compress: false }, Format::Qcow2 { compress: true }];
+    let at = |folder: &str| {
+        let folder = dir.path().join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let output =
+            |n: usize| Output { path: folder.join(names[n]), format: formats[n], digest: true };
+        [output(0), output(1), output(2)]
+    };
+    let (updated, fresh) = (at("updated"), at("fresh"));
+    let none = AtomicBool::new(false);
+    let first = write_disk(&spec, &entries, &updated, &|_| (), &none).unwrap();
+    let mut previous = first.previous();
+    let page = |size: usize| Entry::bytes("/etc/hostname", 0o600, TIME, vec![b'x'; size]);
+    let shrunk = |entry: &Entry| entry.path.starts_with(b"/var/lib/info/");
+    // What changes, and whether all stays in its place so far that files can be patched.
+    let mut cases: Vec<(&str, Vec<Entry>)> = Vec::new();
+    let replace = |entry: Entry| {
+        let mut entries = entries.clone();
+        entries.retain(|other| other.path != entry.path);
+        entries.push(entry);
+        with_digests(entries)
+    };
+    cases.push(("other bytes", replace(page(8))));
+    cases.push(("fewer bytes", replace(page(3))));
+    cases.push(("more blocks", replace(page(50_000))));
+    cases.push(("no blocks", replace(page(0))));
+    cases.push(("fewer files", entries.iter().filter(|e| !shrunk(e)).cloned().collect()));
+    cases.push(("as before", entries.clone()));
+    for (what, entries) in cases {
+        let report = update_disk(&spec, &entries, &updated, &previous, &|_| (), &none).unwrap();
+        let wanted = write_disk(&spec, &entries, &fresh, &|_| (), &none).unwrap();
+        for (found, wanted) in report.outputs.iter().zip(&wanted.outputs) {
+            assert_eq!(found.sha256, wanted.sha256, "{what}: {}", found.path.display());
+            let bytes = std::fs::read(&found.path).unwrap();
+            assert_eq!(found.sha256, Some(Sha256::digest(&bytes).into()), "{what}");
+        }
+        let same_size = report.block_map.disk_size == previous.block_map.disk_size;
+        assert_eq!(report.outputs[0].patched, same_size, "{what}");
+        assert!(!report.outputs[2].patched, "{what}");
+        previous = report.previous();
+    }
+    assert!(previous.outputs.len() == 3);
+    // A file that something else has written to is not trusted.
+    std::fs::write(&updated[0].path, b"overwritten").unwrap();
+    let report = update_disk(&spec, &entries, &updated, &previous, &|_| (), &none).unwrap();
+    assert!(!report.outputs[0].patched && report.outputs[1].patched);
+    assert_eq!(report.outputs[0].sha256, first.outputs[0].sha256);
+    // A file whose contents are not known by digest is written again.
+    let mut unknown = entries.clone();
+    let touched = |entry: &Entry| entry.path == b"/usr/bin/sudo";
+    unknown.retain(|entry| !touched(entry));
+    let sudo = entries.iter().find(|entry| touched(entry)).unwrap().clone();
+    let content = Content::Bytes(vec![4u8; 4096].into());
+    unknown.push(with(sudo, |e| e.kind = Kind::File { size: 4096, content, digest: None }));
+    let previous = report.previous();
+    let report = update_disk(&spec, &unknown, &updated, &previous, &|_| (), &none).unwrap();
+    assert!(report.outputs[0].patched);
+    let found = seen(&read_back(&updated[0].path));
+    assert_eq!(found[b"/usr/bin/sudo".as_slice()].content, vec![4u8; 4096]);
 }
