@@ -34,13 +34,14 @@ pub struct JsonBody {
 ///
 /// The file holds an object, or an array of objects that count as one.
 pub fn parse_json(source: SourceId, text: &str, strings: Strings) -> (Body, Diagnostics) {
-    let (value, mut diagnostics) = read(source, text);
+    let (mut value, mut diagnostics) = read(source, text);
     if !matches!(value.kind, ValueKind::Object(_) | ValueKind::Array(_) | ValueKind::Broken) {
         diagnostics.push(
             Diagnostic::error("Root value must be object")
                 .detail("A configuration in JSON syntax is an object: {\"name\": value}.")
                 .at(value.span),
         );
+        value.kind = ValueKind::Broken;
     }
     (Body::Json(JsonBody { value, strings, hidden: Vec::new() }), diagnostics)
 }

@@ -205,8 +205,12 @@ impl<'a> Reader<'a> {
                     Diagnostic::error("Invalid JSON keyword")
                         .detail(format!("{word:?} is not a JSON value."))
                         .at(span)
-                        .did_you_mean(&word.to_lowercase(), ["true", "false", "null"])
-                        .hint("Text stands in double quotes."),
+                        .hint(match word.to_lowercase().as_str() {
+                            "true" => "Write true.",
+                            "false" => "Write false.",
+                            "null" | "none" | "nil" => "Write null.",
+                            _ => "Text stands in double quotes.",
+                        }),
                 )
             }
         }

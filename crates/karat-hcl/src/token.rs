@@ -159,7 +159,7 @@ pub fn lex(text: &str, start: Start) -> Vec<Token> {
         tokens: Vec::with_capacity(text.len() / 4 + 2),
         modes: Vec::new(),
         base: match start {
-            Start::Normal => Mode::Normal { braces: 0 },
+            Start::Normal => Mode::Normal { braces: 0, mark: Mark::default() },
             Start::Template => Mode::Bare,
         },
         broken: None,
@@ -169,16 +169,18 @@ pub fn lex(text: &str, start: Start) -> Vec<Token> {
     lexer.tokens
 }
 
-/// How often the lexer starts again behind a string that is open to the end of the file.
+/// How often the lexer starts again where something is open to the end of the text.
 const MAX_RESTARTS: usize = 16;
 
 #[derive(Clone, Debug)]
 enum Mode {
-    /// Braces open in this stretch of the normal language.
     Normal {
+        /// Braces open in this stretch of the normal language.
         braces: u32,
+        /// What opened it.
+        mark: Mark,
     },
-    Quoted(Quoted),
+    Quoted(Mark),
     Heredoc {
         marker: Range<usize>,
         line_start: bool,
@@ -186,11 +188,12 @@ enum Mode {
     Bare,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Quoted {
-    /// Offset of the opening quote.
+/// Where a quote, interpolation or directive was opened, to begin there again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    /// Its offset.
     start: usize,
-    /// Number of tokens before the opening quote.
+    /// Number of tokens before it.
     tokens: usize,
     /// Offset of the start of its line.
     line_start: usize,
@@ -231,29 +234,41 @@ impl Lexer<'_> {
         self.token(TokenKind::End, 0);
     }
 
-    /// At the end of the text with a string still open: lexes again from that string, which then
-    /// ends with its line.
+    /// At the end of the text with a string or interpolation still open: lexes again from there, and
+    /// then it ends with its line.
     fn restart(&mut self) -> bool {
         let open = self.modes.iter().enumerate().find_map(|(depth, mode)| match mode {
-            Mode::Quoted(quoted) => Some((depth, *quoted)),
+            Mode::Quoted(mark) | Mode::Normal { mark, .. } => Some((depth, *mark)),
             _ => None,
         });
-        let Some((depth, quoted)) = open else { return false };
+        let Some((depth, mark)) = open else { return false };
         if self.restarts == MAX_RESTARTS || self.broken.is_some() {
             self.close_down_to(depth);
             return false;
         }
-        if !self.bytes[quoted.start..].contains(&b'\n') {
+        if !self.bytes[mark.start..].contains(&b'\n') {
             self.close_down_to(depth);
             return false;
         }
         self.restarts += 1;
-        self.pos = quoted.start;
-        self.line_start = quoted.line_start;
-        self.tokens.truncate(quoted.tokens);
+        self.pos = mark.start;
+        self.line_start = mark.line_start;
+        self.tokens.truncate(mark.tokens);
         self.modes.truncate(depth);
         self.broken = Some(depth);
         true
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { start: self.pos, tokens: self.tokens.len(), line_start: self.line_start }
+    }
+
+    /// Leaves a mode whose end was found.
+    fn pop(&mut self) {
+        self.modes.pop();
+        if self.broken.is_some_and(|depth| depth >= self.modes.len()) {
+            self.broken = None;
+        }
     }
 
     /// Leaves all modes above a depth, with empty closing tokens.
@@ -326,7 +341,7 @@ impl Lexer<'_> {
             (b'~', b'}', _) => self.close_brace(2),
             (b'}', ..) => self.close_brace(1),
             (b'{', ..) => {
-                if let Mode::Normal { braces } = self.mode() {
+                if let Mode::Normal { braces, .. } = self.mode() {
                     *braces += 1;
                 }
                 self.token(K::OpenBrace, 1);
@@ -362,9 +377,7 @@ impl Lexer<'_> {
     }
 
     fn open_quote(&mut self) {
-        let quoted =
-            Quoted { start: self.pos, tokens: self.tokens.len(), line_start: self.line_start };
-        self.modes.push(Mode::Quoted(quoted));
+        self.modes.push(Mode::Quoted(self.mark()));
         self.token(TokenKind::OpenQuote, 1);
     }
 
@@ -389,15 +402,15 @@ impl Lexer<'_> {
     fn close_brace(&mut self, len: usize) {
         let in_template = !self.modes.is_empty();
         let ends_template = match self.mode() {
-            Mode::Normal { braces: 0 } => in_template,
-            Mode::Normal { braces } => {
+            Mode::Normal { braces: 0, .. } => in_template,
+            Mode::Normal { braces, .. } => {
                 *braces -= 1;
                 false
             }
             _ => false,
         };
         if ends_template {
-            self.modes.pop();
+            self.pop();
         }
         let kind =
             if ends_template || len == 2 { TokenKind::TemplateEnd } else { TokenKind::CloseBrace };
@@ -466,7 +479,7 @@ impl Lexer<'_> {
         if let Mode::Heredoc { line_start, .. } = self.mode() {
             *line_start = false;
         }
-        self.modes.push(Mode::Normal { braces: 0 });
+        self.modes.push(Mode::Normal { braces: 0, mark: self.mark() });
         self.token(kind, len);
         true
     }
@@ -489,10 +502,7 @@ impl Lexer<'_> {
         }
         match self.at(0) {
             b'"' => {
-                self.modes.pop();
-                if self.broken.is_some_and(|depth| depth >= self.modes.len()) {
-                    self.broken = None;
-                }
+                self.pop();
                 self.token(TokenKind::CloseQuote, 1);
             }
             b'\n' | b'\r' => self.newline_in_string(),

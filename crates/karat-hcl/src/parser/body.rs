@@ -122,10 +122,6 @@ impl Parser<'_> {
             K::OpenQuote => Diagnostic::error("Invalid argument name")
                 .detail("The name of an argument or the type of a block stands without quotes.")
                 .hint("Remove the quotes around the name."),
-            K::Invalid if self.slice(next).starts_with("/*") => {
-                Diagnostic::error("Unclosed comment")
-                    .detail("The comment that begins here has no \"*/\".")
-            }
             K::Invalid if self.slice(next) == ";" => {
                 Diagnostic::error("Argument or block definition required")
                     .detail("There is no \";\" between arguments or blocks.")
@@ -165,18 +161,25 @@ impl Parser<'_> {
                 let name = self.slice(self.tokens[first]);
                 let mut diagnostic = Diagnostic::error("Argument or block definition required")
                     .detail(format!(
-                        "After \"{name}\", \"=\" and a value make an argument, labels and \"{{\" make a block; here {} comes.",
+                        "After \"{name}\" comes \"=\" and a value, or labels and \"{{\" for a block, not {}.",
                         self.describe(next)
                     ))
                     .at(self.span_at(first));
-                if matches!(next.kind, K::Dot | K::OpenBracket) {
-                    diagnostic =
-                        diagnostic.hint("Only a single name can be set, not a part of a value.");
-                } else {
-                    diagnostic =
-                        diagnostic.hint(format!("Use \"=\" to set an argument: {name} = …"));
-                }
-                self.fail(diagnostic)
+                let brace = if next.kind == K::Newline { self.brace_on_next_line() } else { None };
+                diagnostic = match next.kind {
+                    K::Dot | K::OpenBracket => {
+                        diagnostic.hint("Only a single name can be set, not a part of a value.")
+                    }
+                    K::Equal => diagnostic.hint("\"==\" compares; to set an argument, use \"=\"."),
+                    _ if brace.is_some() => {
+                        diagnostic.hint("The \"{\" of a block stands on the line of its header.")
+                    }
+                    _ => diagnostic.hint(format!("Use \"=\" to set an argument: {name} = …")),
+                };
+                self.report(diagnostic);
+                let Some(brace) = brace else { return Err(Abort) };
+                self.pos = brace;
+                self.block(first).map(Item::Block)
             }
         }
     }
@@ -195,27 +198,28 @@ impl Parser<'_> {
         let name = self.ident(self.tokens[first]);
         let start = self.pos;
         let missing = matches!(self.peek().kind, K::Newline | K::End);
-        let expr = if missing {
+        if missing {
             self.report(
                 Diagnostic::error("Missing value")
                     .detail(format!("Nothing stands after the \"=\" of \"{}\".", name.name))
                     .at(self.span(self.peek()))
                     .hint("A value begins on the line of the \"=\"; only inside brackets may it go on over line ends."),
             );
-            Expr::new(ExprKind::Error, self.span_at(self.previous()))
-        } else {
-            match self.expression() {
-                Ok(expr) => expr,
-                Err(Abort) => {
-                    let expr = self.error_expr(start, self.previous().max(start));
-                    self.recover(start, limit);
-                    let span = name.span.to(expr.span);
-                    return (Attribute { name, expr, span }, false);
-                }
+            let expr = Expr::new(ExprKind::Error, self.span_at(self.previous()));
+            self.recover(start, limit);
+            let span = name.span.to(expr.span);
+            return (Attribute { name, expr, span }, false);
+        }
+        let (expr, read) = match self.expression() {
+            Ok(expr) => (expr, true),
+            Err(Abort) => {
+                let expr = self.error_expr(start, self.previous().max(start));
+                self.recover(start, limit);
+                (expr, false)
             }
         };
         let span = name.span.to(expr.span);
-        (Attribute { name, expr, span }, true)
+        (Attribute { name, expr, span }, read)
     }
 
     fn end_of_attribute(&mut self, first: usize, limit: usize) {
@@ -277,7 +281,8 @@ impl Parser<'_> {
         let end = self.span_at(close);
         let span = self.span_between(first, close);
         let next = self.peek();
-        if braces.close.is_some() && !matches!(next.kind, K::Newline | K::End) {
+        let in_line = next.kind == K::CloseBrace && std::mem::take(&mut self.single_line_reported);
+        if braces.close.is_some() && !in_line && !matches!(next.kind, K::Newline | K::End) {
             self.report(
                 Diagnostic::error("Missing newline after block definition")
                     .detail(format!(
@@ -310,14 +315,9 @@ impl Parser<'_> {
                 }
                 _ => {
                     self.bad_header(first, next, &labels);
-                    let here = self.next_index();
-                    let brace = (here..self.tokens.len())
-                        .find(|i| self.tokens[*i].kind != K::Newline && *i > here);
                     // `type "x" = {` and a brace on the next line read on as a block.
-                    match (next.kind, brace) {
-                        (K::Newline | K::Assign, Some(brace))
-                            if self.tokens[brace].kind == K::OpenBrace =>
-                        {
+                    match (next.kind, self.brace_on_next_line()) {
+                        (K::Newline | K::Assign, Some(brace)) => {
                             self.pos = brace;
                             return Ok(labels);
                         }
@@ -326,6 +326,13 @@ impl Parser<'_> {
                 }
             }
         }
+    }
+
+    /// The brace behind the next token, if nothing but line ends stands between.
+    fn brace_on_next_line(&self) -> Option<usize> {
+        let behind = self.tokens.iter().enumerate().skip(self.next_index() + 1);
+        let (index, token) = behind.into_iter().find(|(_, token)| token.kind != K::Newline)?;
+        (token.kind == K::OpenBrace).then_some(index)
     }
 
     fn bad_header(&mut self, first: usize, next: Seen, labels: &[Label]) {
@@ -397,6 +404,7 @@ impl Parser<'_> {
                         .at(self.span(next))
                         .hint("Put what stands in the block on lines of its own."),
                 );
+                self.single_line_reported = true;
             }
             return self.items(Some(braces));
         }

@@ -314,8 +314,11 @@ impl Parser<'_> {
             K::Invalid if text == "'" => Diagnostic::error("Invalid expression")
                 .detail("Text stands in double quotes.")
                 .hint("Use \" instead of '."),
-            K::Invalid if text.starts_with("/*") => Diagnostic::error("Unclosed comment")
-                .detail("The comment that begins here has no \"*/\"."),
+            K::Star if self.tokens[self.previous()].kind == K::Star => {
+                Diagnostic::error("Invalid expression")
+                    .detail("There is no operator \"**\".")
+                    .hint("For a power use pow(base, exponent).")
+            }
             K::Invalid if matches!(text, "\u{201c}" | "\u{201d}" | "\u{2018}" | "\u{2019}") => {
                 Diagnostic::error("Invalid expression")
                     .detail(format!("{text} is a typographic quote."))

@@ -35,7 +35,7 @@ pub struct Parsed {
 
 /// Reads a file in native syntax.
 pub fn parse(source: SourceId, text: &str) -> (Parsed, Diagnostics) {
-    let Some(text) = check_size(source, text) else {
+    if !fits(text) {
         let span = Span::new(source, 0..0);
         let body = Body::Native(NativeBody { items: Vec::new(), span, end: span });
         return (Parsed { tokens: Vec::new(), body }, too_large(source).into());
@@ -49,9 +49,9 @@ pub fn parse(source: SourceId, text: &str) -> (Parsed, Diagnostics) {
 
 /// Reads one expression that fills `range` of a text. Line ends mean nothing in it.
 pub fn parse_expression(source: SourceId, text: &str, range: Range<usize>) -> (Expr, Diagnostics) {
-    let (text, place) = match part(source, text, range) {
-        Ok(part) => part,
-        Err((expr, diagnostic)) => return (expr, diagnostic.into()),
+    let Some((text, place)) = part(source, text, range) else {
+        let expr = Expr::new(ExprKind::Error, Span::new(source, 0..0));
+        return (expr, too_large(source).into());
     };
     expression_at(text, place)
 }
@@ -60,9 +60,9 @@ pub fn parse_expression(source: SourceId, text: &str, range: Range<usize>) -> (E
 ///
 /// The result is an [`ExprKind::Template`] of the form [`TemplateForm::Bare`].
 pub fn parse_template(source: SourceId, text: &str, range: Range<usize>) -> (Expr, Diagnostics) {
-    let (text, place) = match part(source, text, range) {
-        Ok(part) => part,
-        Err((expr, diagnostic)) => return (expr, diagnostic.into()),
+    let Some((text, place)) = part(source, text, range) else {
+        let expr = Expr::new(ExprKind::Error, Span::new(source, 0..0));
+        return (expr, too_large(source).into());
     };
     template_at(text, place, TemplateForm::Bare)
 }
@@ -88,19 +88,15 @@ pub(crate) fn template_at(text: &str, place: Place, form: TemplateForm) -> (Expr
     (expr, parser.finish())
 }
 
-type Refused = (Expr, Diagnostic);
-
-fn part(source: SourceId, text: &str, range: Range<usize>) -> Result<(&str, Place), Refused> {
+fn part(source: SourceId, text: &str, range: Range<usize>) -> Option<(&str, Place)> {
     let start = range.start;
-    match text.get(range).and_then(|text| check_size(source, text)) {
-        Some(text) => Ok((text, Place::offset(source, start))),
-        None => Err((Expr::new(ExprKind::Error, Span::new(source, 0..0)), too_large(source))),
-    }
+    let text = text.get(range).filter(|_| fits(text))?;
+    Some((text, Place::offset(source, start)))
 }
 
 /// Offsets are 32 bits wide.
-fn check_size(_source: SourceId, text: &str) -> Option<&str> {
-    (text.len() < u32::MAX as usize / 2).then_some(text)
+fn fits(text: &str) -> bool {
+    text.len() < u32::MAX as usize / 2
 }
 
 fn too_large(source: SourceId) -> Diagnostic {
@@ -165,25 +161,33 @@ struct Parser<'a> {
     newlines: bool,
     depth: u32,
     too_deep: bool,
+    /// That a block on one line holds a block was reported; its brace is not to be reported too.
+    single_line_reported: bool,
     diagnostics: Diagnostics,
 }
 
 impl<'a> Parser<'a> {
     fn new(text: &'a str, place: Place, all: &[Token]) -> Self {
         let mut tokens = Vec::with_capacity(all.len());
+        let mut open_comment = None;
         for token in all {
-            if token.kind == TokenKind::Comment {
+            let seen = Seen { kind: token.kind, start: token.start, end: token.end };
+            if token.kind == TokenKind::Invalid
+                && text.get(token.range()).is_some_and(|t| t.starts_with("/*"))
+            {
+                open_comment = Some(seen);
+            } else if token.kind == TokenKind::Comment {
                 let comment = text.get(token.range()).unwrap_or("");
                 if comment.ends_with('\n') {
                     let start = token.end - if comment.ends_with("\r\n") { 2 } else { 1 };
                     tokens.push(Seen { kind: TokenKind::Newline, start, end: token.end });
                 }
             } else if !token.kind.is_trivia() {
-                tokens.push(Seen { kind: token.kind, start: token.start, end: token.end });
+                tokens.push(seen);
             }
         }
         let pairs = brackets::pair(text, &tokens);
-        Self {
+        let mut parser = Self {
             text,
             place,
             tokens,
@@ -192,8 +196,17 @@ impl<'a> Parser<'a> {
             newlines: false,
             depth: 0,
             too_deep: false,
+            single_line_reported: false,
             diagnostics: Diagnostics::new(),
+        };
+        if let Some(span) = open_comment.map(|token| parser.span(token)) {
+            parser.report(
+                Diagnostic::error("Unclosed comment")
+                    .detail("The comment that begins here has no \"*/\".")
+                    .at(span),
+            );
         }
+        parser
     }
 
     fn finish(self) -> Diagnostics {
@@ -208,11 +221,17 @@ impl<'a> Parser<'a> {
         };
         let next = self.peek();
         if next.kind != TokenKind::End {
-            self.report(
-                Diagnostic::error("Extra characters after expression")
-                    .detail(format!("The expression is complete before {}.", self.describe(next)))
-                    .at(self.span(next)),
-            );
+            let mut diagnostic = Diagnostic::error("Extra characters after expression")
+                .detail(format!("The expression is complete before {}.", self.describe(next)))
+                .at(self.span(next));
+            let before = self.tokens[self.previous()];
+            if next.kind == TokenKind::Assign {
+                diagnostic = diagnostic.hint("To compare, use \"==\".");
+            } else if before.kind == TokenKind::Number && before.end == next.start {
+                diagnostic = diagnostic
+                    .hint("A number is made of digits, at most one point and one exponent.");
+            }
+            self.report(diagnostic);
         }
         expr
     }
@@ -370,7 +389,6 @@ impl<'a> Parser<'a> {
             TokenKind::CloseQuote => "the closing quote".into(),
             TokenKind::OpenHeredoc => "a heredoc".into(),
             TokenKind::TemplateEnd if text.is_empty() => "the end of the line".into(),
-            TokenKind::Invalid if text.starts_with("/*") => "a comment without end".into(),
             TokenKind::Invalid => format!("the character {:?}", text.chars().next().unwrap_or(' ')),
             _ => format!("\"{text}\""),
         }

@@ -118,11 +118,13 @@ impl Parser<'_> {
                             self.note_depth(base, piece.as_ref())?;
                             pieces.extend(piece);
                         }
-                        Err(Abort) => match close {
-                            Some(close) if self.tokens[close].kind == K::CloseQuote => {
+                        // The mark has no end: go on behind the line, or with the closing quote.
+                        Err(Abort) => match (close, self.pairs[index]) {
+                            (Some(close), _) if self.tokens[close].kind == K::CloseQuote => {
                                 self.pos = close;
                             }
-                            _ => {
+                            (_, Some(end)) => self.pos = end + 1,
+                            (_, None) => {
                                 self.pos = self.tokens.len() - 1;
                                 return Err(Abort);
                             }
@@ -166,11 +168,17 @@ impl Parser<'_> {
 
     fn interpolation(&mut self, open: usize) -> Result<(Piece, bool)> {
         self.bump();
+        if self.is_empty_end(open) && self.pairs[open] == Some(self.next_index()) {
+            return self.unclosed_mark(open);
+        }
         let start = self.pos;
         let expr = match self.expression() {
             Ok(expr) => expr,
             Err(Abort) => {
                 self.skip_to_close(open)?;
+                if self.is_empty_end(open) {
+                    return Err(Abort);
+                }
                 self.error_expr(start, self.previous().max(start))
             }
         };
@@ -183,7 +191,7 @@ impl Parser<'_> {
     fn end_of_mark(&mut self, open: usize, word: Option<&str>) -> Result<bool> {
         let next = self.peek();
         let here = self.next_index();
-        if self.pairs[open].is_none() || self.pairs[open] == Some(here) && next.start == next.end {
+        if self.is_empty_end(open) {
             return self.unclosed_mark(open);
         }
         if self.pairs[open] != Some(here) {
@@ -207,6 +215,11 @@ impl Parser<'_> {
         }
         let close = self.bump();
         Ok(self.slice(self.tokens[close]).starts_with('~'))
+    }
+
+    /// Whether the mark that `open` opens has no end, or one that stands for a missing one.
+    fn is_empty_end(&self, open: usize) -> bool {
+        self.pairs[open].is_none_or(|close| self.slice(self.tokens[close]).is_empty())
     }
 
     fn unclosed_mark<T>(&mut self, open: usize) -> Result<T> {
@@ -259,7 +272,13 @@ impl Parser<'_> {
         self.bump();
         let piece = match self.directive_piece(name) {
             Ok(piece) => piece,
-            Err(Abort) => return self.skip_directive(open),
+            Err(Abort) => {
+                self.skip_to_close(open)?;
+                if self.is_empty_end(open) {
+                    return Err(Abort);
+                }
+                self.directive_in_error(open, name)
+            }
         };
         let trims = self.end_of_mark(open, Some(name))?;
         let whole = self.span_between(open, self.previous());
@@ -290,8 +309,23 @@ impl Parser<'_> {
         })
     }
 
+    /// Stands for an `if` or `for` that could not be read, so that its end still has a start.
+    fn directive_in_error(&self, open: usize, name: &str) -> Piece {
+        let span = self.span_at(open);
+        let error = Expr::new(ExprKind::Error, span);
+        match name {
+            "for" => {
+                Piece::For { key: None, value: Ident::new("_", span), collection: error, span }
+            }
+            _ => Piece::If { condition: error, span },
+        }
+    }
+
     fn skip_directive<T>(&mut self, open: usize) -> Result<(Option<T>, bool)> {
         self.skip_to_close(open)?;
+        if self.is_empty_end(open) {
+            return Err(Abort);
+        }
         self.bump();
         Ok((None, false))
     }

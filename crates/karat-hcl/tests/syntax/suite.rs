@@ -31,7 +31,7 @@ fn documents() {
 
 /// Runs one document; gives the number of its cases.
 fn run(path: &Path, failures: &mut String) -> usize {
-    let document = std::fs::read_to_string(path).unwrap();
+    let document = std::fs::read_to_string(path).expect("a document is text");
     let mut updated = String::new();
     let mut input: Option<(String, String)> = None;
     let mut cases = 0;
@@ -66,7 +66,7 @@ fn run(path: &Path, failures: &mut String) -> usize {
         updated.push_str("```\n");
     }
     if std::env::var_os("KARAT_UPDATE_SUITE").is_some() {
-        std::fs::write(path, updated).unwrap();
+        std::fs::write(path, updated).expect("the document can be written");
         failures.clear();
     }
     cases
@@ -119,7 +119,8 @@ fn render(map: &SourceMap, diagnostics: &Diagnostics) -> String {
     let mut out = String::new();
     for diagnostic in diagnostics {
         let place = |span: karat_hcl::diag::Span| {
-            let position = map.get(span.source).unwrap().position(span.start as usize);
+            let position =
+                map.get(span.source).expect("there is one source").position(span.start as usize);
             std::format!("{}:{}", position.line, position.column)
         };
         let primary = diagnostic.primary.as_ref().expect("every error has a place");
