@@ -119,7 +119,9 @@ impl Evaluator {
         let failed = own.has_errors();
         diags.append(own);
         let Some(want) = want.filter(|_| !failed) else { return Value::dynamic() };
-        match convert(&value, &want) {
+        // The type is found with optional attributes, but the value must then have them all: that
+        // is how Packer does it.
+        match convert(&value, &want).and_then(|found| convert(&value, found.ty())) {
             Ok(value) => value,
             Err(error) => {
                 diags.push(invalid_argument("value", &error.to_string(), place));
@@ -129,12 +131,23 @@ impl Evaluator {
     }
 }
 
-/// Here `optional(…)` means nothing: every attribute must be there.
+/// Defaults of optional attributes have no place here.
 fn wanted(expr: &Expr, diags: &mut Diagnostics) -> Option<Type> {
     let (constraint, found) = type_constraint(expr);
     let failed = found.has_errors();
     diags.append(found);
-    (!failed).then(|| constraint.ty.without_optional())
+    if !failed && !constraint.defaults.is_empty() {
+        diags.push(
+            Diagnostic::error("Invalid type specification")
+                .detail(
+                    "Optional attribute modifier expects only one argument: the attribute type.",
+                )
+                .at(expr.span)
+                .hint("Defaults are for the types of variables only."),
+        );
+        return None;
+    }
+    (!failed).then_some(constraint.ty)
 }
 
 fn missing(

@@ -271,17 +271,22 @@ fn object(items: &[ObjectItem], diags: &mut Diagnostics) -> (Type, Defaults) {
     for item in items {
         let name: Arc<str> = match &item.key {
             ObjectKey::Name(ident) => ident.name.as_str().into(),
-            ObjectKey::Expr(expr) => match expr.as_literal_str() {
-                Some(name) => name.into(),
-                None => {
-                    diags.push(invalid(
-                        expr.span,
-                        "Object constructor map keys must be attribute names.",
-                    ));
-                    continue;
-                }
-            },
+            ObjectKey::Expr(expr) => {
+                let diag =
+                    invalid(expr.span, "Object constructor map keys must be attribute names.");
+                diags.push(match expr.as_literal_str() {
+                    Some(name) if karat_hcl::is_identifier(name) => {
+                        diag.hint(format!("Write {name} without quotes."))
+                    }
+                    _ => diag,
+                });
+                continue;
+            }
         };
+        if attrs.contains_key(&name) {
+            diags.push(invalid(item.key.span(), "Object constructor map keys must be unique."));
+            continue;
+        }
         let mut ty_expr = &item.value;
         let mut default_expr = None;
         if let ExprKind::Call(call) = &ty_expr.kind

@@ -31,8 +31,8 @@ const BOMBS: &[&str] = &[
 
 /// These look dangerous, but have plain answers.
 const HARMLESS: &[&str] = &[
-    "1e999999999999",
-    "1e-999999999999",
+    "1e999999999",
+    "1e-999999999",
     "pow(10, 1e300)",
     "1e70000 * 1e70000",
     "\"${1e78000}\" == \"\"",

@@ -415,6 +415,10 @@ fn parse(text: &str) -> Result<Float, NumberError> {
         (b'e', exp) => (shift + exp, shift + exp),
         (_, exp) => (shift + exp, shift),
     };
+    // Go's parser keeps binary exponents in 32 bits, and takes it for no number beyond.
+    if (exp2 + digits.len() as i64 * 3).unsigned_abs() > 1 << 31 {
+        return Err(NumberError::NotANumber);
+    }
     // Far out of range, and not worth computing.
     let size = digits.len() as i64 + exp5 + exp2.saturating_sub(exp5) / 3;
     if size > crate::float::MAX_EXP {

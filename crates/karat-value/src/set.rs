@@ -7,9 +7,11 @@ use crate::{Data, Type, Value, print};
 /// Sorts and removes repetitions. Strings go by bytes, numbers by value, false before true, nulls
 /// and then unknown values last; everything else by a text made of it.
 pub(crate) fn order_set(element: &Type, items: Vec<Value>) -> Vec<Value> {
-    let mut keyed: Vec<(SortKey, Value)> =
-        items.into_iter().map(|item| (SortKey::new(element, &item), item)).collect();
-    keyed.sort_by(|(a, av), (b, bv)| a.cmp(b, av, bv));
+    let mut keyed: Vec<(Option<Key>, Value)> = items
+        .into_iter()
+        .map(|item| ((!element.is_primitive()).then(|| Key::new(&item)), item))
+        .collect();
+    keyed.sort_by(|(a, av), (b, bv)| class(av).cmp(&class(bv)).then_with(|| compare(a, av, b, bv)));
     let mut result: Vec<Value> = Vec::with_capacity(keyed.len());
     for (_, item) in keyed {
         // Two unknown values may still turn out to differ.
@@ -20,39 +22,43 @@ pub(crate) fn order_set(element: &Type, items: Vec<Value>) -> Vec<Value> {
     result
 }
 
-enum SortKey {
-    Direct,
-    Text(Vec<u8>),
-}
-
-impl SortKey {
-    fn new(element: &Type, item: &Value) -> Self {
-        if element.is_primitive() {
-            return Self::Direct;
-        }
-        let mut text = Vec::new();
-        write_key(item, &mut text);
-        Self::Text(text)
-    }
-
-    fn cmp(&self, other: &Self, a: &Value, b: &Value) -> Ordering {
-        let class = |value: &Value| match value.data() {
-            Data::Unknown => 2,
-            Data::Null => 1,
-            _ => 0,
-        };
-        class(a).cmp(&class(b)).then_with(|| match (self, other, a.data(), b.data()) {
-            (Self::Text(a), Self::Text(b), _, _) => a.cmp(b),
-            (_, _, Data::String(a), Data::String(b)) => a.as_bytes().cmp(b.as_bytes()),
-            (_, _, Data::Number(a), Data::Number(b)) => a.cmp(b),
-            (_, _, Data::Bool(a), Data::Bool(b)) => a.cmp(b),
-            _ => Ordering::Equal,
-        })
+fn class(value: &Value) -> u8 {
+    match value.data() {
+        Data::Unknown => 2,
+        Data::Null => 1,
+        _ => 0,
     }
 }
 
-/// A text that equal values share and others, but for digits after the tenth of numbers, do not.
-fn write_key(value: &Value, out: &mut Vec<u8>) {
+fn compare(a: &Option<Key>, av: &Value, b: &Option<Key>, bv: &Value) -> Ordering {
+    match (a, b, av.data(), bv.data()) {
+        (Some(a), Some(b), _, _) => a.cmp(b),
+        (_, _, Data::String(a), Data::String(b)) => a.as_bytes().cmp(b.as_bytes()),
+        (_, _, Data::Number(a), Data::Number(b)) => a.cmp(b),
+        (_, _, Data::Bool(a), Data::Bool(b)) => a.cmp(b),
+        _ => Ordering::Equal,
+    }
+}
+
+/// What other values than primitive ones are sorted by: with ten digits of each number, which is
+/// Packer's order, and where that is not enough with all of them.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    short: Vec<u8>,
+    exact: Vec<u8>,
+}
+
+impl Key {
+    fn new(value: &Value) -> Self {
+        let mut key = Self { short: Vec::new(), exact: Vec::new() };
+        write_key(value, Some(10), &mut key.short);
+        write_key(value, None, &mut key.exact);
+        key
+    }
+}
+
+/// A text that equal values share; with all digits of numbers, others do not.
+fn write_key(value: &Value, places: Option<usize>, out: &mut Vec<u8>) {
     let (open, close) = match value.ty() {
         Type::Map(_) => (b'{', b'}'),
         Type::List(_) | Type::Set(_) => (b'[', b']'),
@@ -62,12 +68,13 @@ fn write_key(value: &Value, out: &mut Vec<u8>) {
         Data::Unknown => out.push(b'?'),
         Data::Null => out.push(b'~'),
         Data::Bool(value) => out.push(if *value { b'T' } else { b'F' }),
-        Data::Number(number) => out.extend(number.format('g', Some(10)).bytes()),
+        Data::Number(number) if number.is_zero() => out.push(b'0'),
+        Data::Number(number) => out.extend(number.format('g', places).bytes()),
         Data::String(text) => out.extend(print::quote(text).bytes()),
         Data::Seq(items) => {
             out.push(open);
             for item in items.iter() {
-                write_key(item, out);
+                write_key(item, places, out);
                 out.push(b';');
             }
             out.push(close);
@@ -79,7 +86,7 @@ fn write_key(value: &Value, out: &mut Vec<u8>) {
                     out.extend(print::quote(key).bytes());
                     out.push(b':');
                 }
-                write_key(item, out);
+                write_key(item, places, out);
                 out.push(b';');
             }
             out.push(close);

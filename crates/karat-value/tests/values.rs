@@ -181,6 +181,10 @@ fn sets_are_in_order_and_hold_nothing_twice() {
     let pairs = vec![pair("b", "a"), pair("a", "c"), pair("a", "b"), pair("b", "a")];
     let ordered = [pair("a", "b"), pair("a", "c"), pair("b", "a")];
     assert_eq!(set(Type::list(Type::String), pairs), ordered);
+    // More digits than the order looks at first.
+    let [a, b] = ["1.00000000001", "1.00000000002"].map(|text| tuple([n(text)]));
+    let mixed = vec![b.clone(), a.clone(), b.clone(), a.clone()];
+    assert_eq!(set(Type::tuple([Type::Number]), mixed), [a, b]);
     // Two unknown elements may still differ.
     let unknown = Value::unknown(Type::String);
     assert_eq!(set(Type::String, vec![unknown.clone(), unknown, s("a")]).len(), 3);
