@@ -25,7 +25,7 @@ impl Kind {
 
 /// Calls a function with values as an expression gives them.
 ///
-/// For every argument, in order:
+/// For every argument, in order, once all are converted:
 /// 1. it is converted to the type of its parameter ([`Kind::Any`] takes all as they are);
 /// 2. marks are taken off at any depth, to be put on the result, unless the parameter
 ///    allows marked values;
@@ -45,16 +45,19 @@ pub fn call(
     cx: &dyn CallContext,
 ) -> Result<Value, FunctionError> {
     check_count(function, args.len())?;
+    let mut converted = Vec::with_capacity(args.len());
+    for (index, (arg, param)) in args.iter().zip(params(function)).enumerate() {
+        converted.push(match param.kind {
+            Kind::Any => arg.clone(),
+            kind => convert(arg, &kind.ty())
+                .map_err(|error| FunctionError::argument(index, error.to_string()))?,
+        });
+    }
     let mut prepared = Vec::with_capacity(args.len());
     let mut marks = Marks::NONE;
     let mut unknown = false;
     let mut dynamic = false;
-    for (index, (arg, param)) in args.iter().zip(params(function)).enumerate() {
-        let arg = match param.kind {
-            Kind::Any => arg.clone(),
-            kind => convert(arg, &kind.ty())
-                .map_err(|error| FunctionError::argument(index, error.to_string()))?,
-        };
+    for (index, (arg, param)) in converted.into_iter().zip(params(function)).enumerate() {
         let arg = if param.allow_marked {
             arg
         } else {
@@ -62,7 +65,8 @@ pub fn call(
             marks.merge(&found);
             arg
         };
-        if arg.is_null() && !param.allow_null {
+        // After an argument of unknown type, nothing is said about the others.
+        if arg.is_null() && !param.allow_null && !dynamic {
             return Err(FunctionError::argument(index, "argument must not be null"));
         }
         dynamic |= *arg.ty() == Type::Dynamic && !param.allow_dynamic;

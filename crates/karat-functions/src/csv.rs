@@ -54,7 +54,7 @@ impl<'t> Reader<'t> {
         let mut line = loop {
             match self.next_line() {
                 None => return Ok(None),
-                Some(line) if line == "\n" => {}
+                Some(line) if line.is_empty() || line == "\n" => {}
                 Some(line) => break line,
             }
         };

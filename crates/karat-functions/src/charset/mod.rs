@@ -3,6 +3,7 @@
 mod tables;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
 use encoding_rs::{EncoderResult, Encoding};
@@ -63,8 +64,13 @@ impl Charset {
                 {
                     return Err(lacking);
                 }
-                if matches!(other, Table::EucJp) {
-                    return encode_euc_jp(text);
+                if matches!(other, Table::Gbk)
+                    && let Some(private) = text.chars().find(|c| ('\u{e000}'..='\u{f8ff}').contains(c))
+                {
+                    return Err(private);
+                }
+                if let Some(supplement) = supplement(other) {
+                    return encode_supplemented(encoding(other), supplement, text);
                 }
                 encode_multi(encoding(other), text)
             }
@@ -96,38 +102,65 @@ impl Charset {
 /// Characters that browsers write as others that look alike, in Japanese sets.
 const LIKENESSES: [char; 3] = ['¥', '‾', '−'];
 
-/// EUC-JP with its third set, JIS X 0212, which browsers read but do not write.
-fn encode_euc_jp(text: &str) -> Result<Vec<u8>, char> {
+/// Two or three bytes of characters that browsers read but do not write, or write
+/// otherwise.
+type Supplement = HashMap<char, Vec<u8>>;
+
+/// The supplement of a set, made by reading all of its characters: JIS X 0212 in EUC-JP,
+/// NEC's rows in Shift_JIS, those of Hong Kong in Big5.
+fn supplement(table: Table) -> Option<&'static Supplement> {
+    static EUC_JP: OnceLock<Supplement> = OnceLock::new();
+    static SHIFT_JIS: OnceLock<Supplement> = OnceLock::new();
+    static BIG5: OnceLock<Supplement> = OnceLock::new();
+    Some(match table {
+        Table::EucJp => EUC_JP.get_or_init(|| read_all(encoding_rs::EUC_JP, &[0x8f], 0xa1..=0xfe)),
+        Table::ShiftJis => {
+            SHIFT_JIS.get_or_init(|| read_all(encoding_rs::SHIFT_JIS, &[], 0xed..=0xee))
+        }
+        Table::Big5 => BIG5.get_or_init(|| read_all(encoding_rs::BIG5, &[], 0x81..=0xa0)),
+        _ => return None,
+    })
+}
+
+fn read_all(encoding: &'static Encoding, prefix: &[u8], rows: RangeInclusive<u8>) -> Supplement {
+    let mut found = HashMap::new();
+    for row in rows {
+        for cell in 0x40..=0xfe {
+            let mut bytes = prefix.to_vec();
+            bytes.extend([row, cell]);
+            let read = encoding.decode_without_bom_handling_and_without_replacement(&bytes);
+            let mut characters = read.iter().flat_map(|text| text.chars());
+            if let (Some(c), None) = (characters.next(), characters.next()) {
+                found.entry(c).or_insert(bytes);
+            }
+        }
+    }
+    found
+}
+
+fn encode_supplemented(
+    encoding: &'static Encoding,
+    supplement: &Supplement,
+    text: &str,
+) -> Result<Vec<u8>, char> {
     let mut out = Vec::with_capacity(text.len());
     for c in text.chars() {
-        match encode_multi(encoding_rs::EUC_JP, c.encode_utf8(&mut [0; 4])) {
-            Ok(bytes) => out.extend(bytes),
-            Err(lacking) => {
-                let pair = supplement().get(&c).ok_or(lacking)?;
-                out.extend([0x8f, pair[0], pair[1]]);
+        let usual = encode_multi(encoding, c.encode_utf8(&mut [0; 4]));
+        match (usual, supplement.get(&c)) {
+            // IBM's rows in Shift_JIS repeat those of NEC, which go first.
+            (Ok(bytes), Some(first)) if bytes[0] >= 0xfa && prefers_nec(encoding) => {
+                out.extend(first);
             }
+            (Ok(bytes), _) => out.extend(bytes),
+            (Err(_), Some(bytes)) => out.extend(bytes),
+            (Err(lacking), None) => return Err(lacking),
         }
     }
     Ok(out)
 }
 
-/// JIS X 0212, found by reading all of its characters.
-fn supplement() -> &'static HashMap<char, [u8; 2]> {
-    static SUPPLEMENT: OnceLock<HashMap<char, [u8; 2]>> = OnceLock::new();
-    SUPPLEMENT.get_or_init(|| {
-        let mut found = HashMap::new();
-        for first in 0xa1..=0xfe {
-            for second in 0xa1..=0xfe {
-                let bytes = [0x8f, first, second];
-                let read = encoding_rs::EUC_JP
-                    .decode_without_bom_handling_and_without_replacement(&bytes);
-                if let Some(c) = read.and_then(|text| text.chars().next()) {
-                    found.entry(c).or_insert([first, second]);
-                }
-            }
-        }
-        found
-    })
+fn prefers_nec(encoding: &'static Encoding) -> bool {
+    encoding == encoding_rs::SHIFT_JIS
 }
 
 fn encoding(table: Table) -> &'static Encoding {
@@ -203,7 +236,7 @@ fn encode_multi(encoding: &'static Encoding, text: &str) -> Result<Vec<u8>, char
 
 /// The two bytes of a character in GB 2312, without their high bits.
 fn gb2312(c: char) -> Option<[u8; 2]> {
-    let encoded = encode_multi(encoding_rs::GBK, c.encode_utf8(&mut [0; 4])).ok()?;
+    let encoded = encode_multi(encoding_rs::GB18030, c.encode_utf8(&mut [0; 4])).ok()?;
     match encoded[..] {
         [first @ 0xa1..=0xfe, second @ 0xa1..=0xfe] => Some([first & 0x7f, second & 0x7f]),
         _ => None,

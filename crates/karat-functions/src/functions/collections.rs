@@ -271,8 +271,12 @@ fn merge_type(args: &[Value], _: &dyn CallContext) -> Result<Type, FunctionError
 fn merge(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
     let mut marks = Marks::NONE;
     let mut merged: BTreeMap<Arc<str>, Value> = BTreeMap::new();
-    for arg in args {
+    for (index, arg) in args.iter().enumerate() {
         marks.merge(arg.marks());
+        if !arg.is_null() && !arg.ty().is_mapping() {
+            let message = format!("arguments must be maps or objects, not {}", arg.ty().friendly());
+            return fail_at(index, message);
+        }
         let elements = arg.as_map().into_iter().flatten();
         merged.extend(elements.map(|(key, value)| (key.clone(), value.clone())));
     }

@@ -93,7 +93,12 @@ impl<'s> Reader<'s> {
         self.blanks();
         let value = self.value(0)?;
         self.blanks();
-        if self.at < self.source.len() { self.unexpected("the end") } else { Ok(value) }
+        // Packer takes a closing bracket too many for the end of the document.
+        if matches!(self.peek(), None | Some(b']' | b'}')) {
+            Ok(value)
+        } else {
+            self.unexpected("the end")
+        }
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, String> {

@@ -60,7 +60,10 @@ fn operation_type(args: &[Value], _: &dyn CallContext) -> Result<Type, FunctionE
     if elements.is_empty() {
         return Ok(Type::set(Type::Dynamic));
     }
+    // A set of nulls alone has no type that could agree with another.
+    let open = elements.iter().filter(|element| **element == Type::Dynamic).count();
     unify(&elements, true)
+        .filter(|_| open == 0 || open == elements.len())
         .map(Type::set)
         .ok_or_else(|| FunctionError::new("the sets must have element types that agree"))
 }

@@ -438,6 +438,9 @@ impl<'p> Translator<'p> {
         }
         let mut text = format!("(?:{})", item.text);
         match (min, max) {
+            // The engine forgets the groups of what is never repeated, so this is what
+            // may be there once, but matches nothing.
+            (0, Some(0)) => text = format!("(?:[a&&b]{text})?"),
             (0, None) => text.push('*'),
             (1, None) => text.push('+'),
             (0, Some(1)) => text.push('?'),

@@ -1,10 +1,11 @@
 //! From a document to a value.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use karat_value::{Type, Value, convert};
-use libyaml_safer::{Event, EventData, Parser};
+use libyaml_safer::{Event, EventData, Parser, ScalarStyle};
 
 use super::scalar::{Meaning, resolve};
 
@@ -18,12 +19,43 @@ const MAX_VALUES: usize = 1 << 20;
 /// # Errors
 /// Where the text is no YAML, or holds what the language has no value for.
 pub(crate) fn decode(source: &str) -> Result<Value, String> {
-    let mut bytes = source.as_bytes();
+    // The scanner does not get over a block scalar that ends in the middle of a line, so
+    // the last line gets an end, and a block scalar there gives it back.
+    let ended = source.is_empty() || source.ends_with('\n');
+    let text = if ended { Cow::Borrowed(source) } else { Cow::Owned(format!("{source}\n")) };
+    let unended = (!ended).then(|| Unended {
+        length: text.chars().count() as u64,
+        blank: source.rsplit('\n').next().is_none_or(|line| line.trim_matches(' ').is_empty()),
+    });
+    let mut bytes = text.as_bytes();
     let mut parser: Parser<&mut &[u8]> = Parser::new();
     parser.set_input_string(&mut bytes);
     let mut reader =
-        Reader { parser, anchors: HashMap::new(), open: Vec::new(), values: 0 };
+        Reader { parser, unended, anchors: HashMap::new(), open: Vec::new(), values: 0 };
     reader.document()
+}
+
+/// A document whose last line had no end.
+#[derive(Debug, Clone, Copy)]
+struct Unended {
+    /// Characters with the end that was added.
+    length: u64,
+    /// Nothing but spaces stand in the last line.
+    blank: bool,
+}
+
+impl Unended {
+    /// Takes the added line end out of a block scalar that reaches it.
+    fn correct(self, event: &mut Event) {
+        let end = event.end_mark.index;
+        let EventData::Scalar { value, style, .. } = &mut event.data else { return };
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        // Of a blank last line only what keeps all line ends has taken one.
+        let took = !self.blank || value.ends_with("\n\n") || value == "\n";
+        if block && took && end >= self.length && value.ends_with('\n') {
+            value.pop();
+        }
+    }
 }
 
 /// A value behind an anchor, with the number of values in it.
@@ -35,6 +67,7 @@ struct Anchored {
 
 struct Reader<'b, 'r> {
     parser: Parser<&'r mut &'b [u8]>,
+    unended: Option<Unended>,
     anchors: HashMap<String, Anchored>,
     /// Anchors whose values are still being read.
     open: Vec<String>,
@@ -51,7 +84,10 @@ fn at(event: &Event, message: impl std::fmt::Display) -> String {
 
 impl Reader<'_, '_> {
     fn next(&mut self) -> Result<Event, String> {
-        let event = self.parser.parse().map_err(|error| error.to_string())?;
+        let mut event = self.parser.parse().map_err(|error| error.to_string())?;
+        if let Some(unended) = self.unended {
+            unended.correct(&mut event);
+        }
         if let EventData::DocumentStart { version_directive: Some(version), .. } = &event.data
             && (version.major, version.minor) != (1, 1)
         {
