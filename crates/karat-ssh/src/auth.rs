@@ -95,7 +95,7 @@ impl Credentials {
         }
         if self.login.agent
             && attempt.may(MethodKind::PublicKey)
-            && let Some(done) = by_agent(handle, &mut attempt).await?
+            && let Some(done) = self.by_agent(handle, &mut attempt).await?
         {
             return Ok(done);
         }
@@ -130,8 +130,7 @@ impl Credentials {
         handle: &mut Handle<Handler>,
         attempt: &mut Attempt<'_>,
     ) -> Result<bool, SshError> {
-        let mut answer =
-            handle.authenticate_keyboard_interactive_start(attempt.user, None).await?;
+        let mut answer = handle.authenticate_keyboard_interactive_start(attempt.user, None).await?;
         for _ in 0..MOST_QUESTIONS {
             match answer {
                 KeyboardInteractiveAuthResponse::Success => return Ok(true),
@@ -141,13 +140,59 @@ impl Credentials {
                 }
                 KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } => {
                     let answers = prompts.iter().map(|_| self.login.password.clone()).collect();
-                    answer =
-                        handle.authenticate_keyboard_interactive_respond(answers).await?;
+                    answer = handle.authenticate_keyboard_interactive_respond(answers).await?;
                 }
             }
         }
         attempt.tried.push("keyboard-interactive".into());
         Ok(false)
+    }
+
+    async fn by_agent(
+        &self,
+        handle: &mut Handle<Handler>,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<Option<LoggedIn>, SshError> {
+        let unusable = |reason: String| SshError::Agent { reason };
+        let Some(socket) = &self.login.agent_socket else {
+            return Err(unusable("neither ssh_agent_socket nor SSH_AUTH_SOCK is set".into()));
+        };
+        let mut agent = AgentClient::connect_uds(socket)
+            .await
+            .map_err(|e| unusable(format!("{}: {e}", socket.display())))?;
+        let identities = agent.request_identities().await.map_err(|e| unusable(e.to_string()))?;
+        if identities.is_empty() {
+            return Err(unusable("it holds no key".into()));
+        }
+        for identity in identities {
+            if !attempt.may(MethodKind::PublicKey) {
+                break;
+            }
+            let key = identity.public_key().into_owned();
+            let hash = rsa_hash(handle, &key).await?;
+            let result = match &identity {
+                AgentIdentity::PublicKey { .. } => {
+                    handle
+                        .authenticate_publickey_with(attempt.user, key.clone(), hash, &mut agent)
+                        .await
+                }
+                AgentIdentity::Certificate { certificate, .. } => {
+                    handle
+                        .authenticate_certificate_with(
+                            attempt.user,
+                            certificate.clone(),
+                            hash,
+                            &mut agent,
+                        )
+                        .await
+                }
+            };
+            let result = result.map_err(|e| unusable(e.to_string()))?;
+            if attempt.note(&format!("agent key {}", crate::host_key::fingerprint(&key)), result) {
+                return Ok(Some(LoggedIn::by("agent", Some(&key))));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -186,53 +231,8 @@ impl Attempt<'_> {
     }
 }
 
-async fn by_agent(
-    handle: &mut Handle<Handler>,
-    attempt: &mut Attempt<'_>,
-) -> Result<Option<LoggedIn>, SshError> {
-    let unusable = |reason: String| SshError::Agent { reason };
-    let mut agent = AgentClient::connect_env().await.map_err(|e| unusable(e.to_string()))?;
-    let identities =
-        agent.request_identities().await.map_err(|e| unusable(e.to_string()))?;
-    if identities.is_empty() {
-        return Err(unusable("it holds no key".into()));
-    }
-    for identity in identities {
-        if !attempt.may(MethodKind::PublicKey) {
-            break;
-        }
-        let key = identity.public_key().into_owned();
-        let hash = rsa_hash(handle, &key).await?;
-        let result = match &identity {
-            AgentIdentity::PublicKey { .. } => {
-                handle
-                    .authenticate_publickey_with(attempt.user, key.clone(), hash, &mut agent)
-                    .await
-            }
-            AgentIdentity::Certificate { certificate, .. } => {
-                handle
-                    .authenticate_certificate_with(
-                        attempt.user,
-                        certificate.clone(),
-                        hash,
-                        &mut agent,
-                    )
-                    .await
-            }
-        };
-        let result = result.map_err(|e| unusable(e.to_string()))?;
-        if attempt.note(&format!("agent key {}", crate::host_key::fingerprint(&key)), result) {
-            return Ok(Some(LoggedIn::by("agent", Some(&key))));
-        }
-    }
-    Ok(None)
-}
-
 /// The hash to sign with where the key is an RSA one. SHA-1 only where the server knows no other.
-async fn rsa_hash(
-    handle: &Handle<Handler>,
-    key: &PublicKey,
-) -> Result<Option<HashAlg>, SshError> {
+async fn rsa_hash(handle: &Handle<Handler>, key: &PublicKey) -> Result<Option<HashAlg>, SshError> {
     if !key.algorithm().is_rsa() {
         return Ok(None);
     }
@@ -240,8 +240,7 @@ async fn rsa_hash(
 }
 
 fn load_key(option: &'static str, file: &Path) -> Result<PrivateKey, SshError> {
-    let unusable =
-        |reason: String| SshError::Key { option, path: file.to_owned(), reason };
+    let unusable = |reason: String| SshError::Key { option, path: file.to_owned(), reason };
     russh::keys::load_secret_key(file, None).map_err(|e| match e {
         russh::keys::Error::KeyIsEncrypted => unusable(
             "it is protected by a passphrase. Add it to an ssh agent and set \

@@ -150,10 +150,7 @@ impl SessionChannel {
     }
 
     /// Turns it into a stream to a subsystem.
-    pub(crate) async fn subsystem(
-        self,
-        name: &str,
-    ) -> Result<Subsystem, russh::Error> {
+    pub(crate) async fn subsystem(self, name: &str) -> Result<Subsystem, russh::Error> {
         let Some(write) = self.write.as_ref() else { return Err(russh::Error::Disconnect) };
         write.request_subsystem(true, name).await?;
         Ok(Subsystem { writer: Box::pin(write.make_writer()), channel: self, rest: Bytes::new() })

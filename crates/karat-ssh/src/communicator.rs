@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use karat_component::{
-    Communicator, CommunicatorError, ExitStatus, RemoteCommand, RemoteScript,
-};
+use karat_component::{Communicator, CommunicatorError, ExitStatus, RemoteCommand, RemoteScript};
 use tokio::io::AsyncRead;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +24,9 @@ impl Communicator for SshCommunicator {
         let stdin = command.stdin.as_mut().map(|s| &mut **s as &mut (dyn AsyncRead + Send + Unpin));
         let ended = self
             .0
-            .exec(&command.line, stdin, &command.cancel, |stream, bytes| output.write(stream, bytes))
+            .exec(&command.line, stdin, &command.cancel, |stream, bytes| {
+                output.write(stream, bytes)
+            })
             .await?;
         Ok(ended)
     }

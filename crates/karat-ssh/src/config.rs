@@ -34,6 +34,9 @@ pub struct SshConfig {
     /// Whether keys of the ssh agent at `SSH_AUTH_SOCK` are offered.
     #[option(default = false, volatile)]
     pub ssh_agent_auth: bool,
+    /// Socket of the ssh agent; the one that `SSH_AUTH_SOCK` names where empty.
+    #[option(default = "", volatile)]
+    pub ssh_agent_socket: String,
     /// Whether the agent stays out of reach of the machine. By default it is forwarded, where
     /// there is one.
     #[option(default = false, volatile)]
@@ -137,6 +140,7 @@ impl Default for SshConfig {
             ssh_private_key_file: String::new(),
             ssh_certificate_file: String::new(),
             ssh_agent_auth: false,
+            ssh_agent_socket: String::new(),
             ssh_disable_agent_forwarding: false,
             ssh_ciphers: Vec::new(),
             ssh_key_exchange_algorithms: Vec::new(),
@@ -288,6 +292,13 @@ impl SshConfig {
         host_port(&self.ssh_host, self.ssh_port)
     }
 
+    /// The agent's socket, if there is one.
+    pub(crate) fn agent_socket(&self) -> Option<PathBuf> {
+        path(&self.ssh_agent_socket).or_else(|| {
+            std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()).map(PathBuf::from)
+        })
+    }
+
     /// Everything needed to log in on the machine itself.
     pub(crate) fn login(&self) -> Login {
         Login {
@@ -301,6 +312,7 @@ impl SshConfig {
             certificate_file: path(&self.ssh_certificate_file),
             certificate_option: "ssh_certificate_file",
             agent: self.ssh_agent_auth,
+            agent_socket: self.agent_socket(),
         }
     }
 
@@ -337,6 +349,7 @@ impl SshConfig {
                 "ssh_certificate_file"
             },
             agent: self.ssh_bastion_agent_auth || (!own && self.ssh_agent_auth),
+            agent_socket: self.agent_socket(),
         })
     }
 
@@ -399,6 +412,7 @@ pub(crate) struct Login {
     pub(crate) certificate_file: Option<PathBuf>,
     pub(crate) certificate_option: &'static str,
     pub(crate) agent: bool,
+    pub(crate) agent_socket: Option<PathBuf>,
 }
 
 impl Login {

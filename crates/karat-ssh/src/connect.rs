@@ -97,13 +97,7 @@ impl Connector {
         let agent = self.agent();
         let forwards = forwards("ssh_remote_tunnels", &self.config.ssh_remote_tunnels)?;
         let handler = Handler {
-            host_key: HostKeyCheck::new(
-                &self.config,
-                &target.host,
-                target.port,
-                true,
-                &self.seen,
-            ),
+            host_key: HostKeyCheck::new(&self.config, &target.host, target.port, true, &self.seen),
             agent: agent.clone(),
             tunnels: forwards.iter().map(|f| (u32::from(f.port), f.clone())).collect(),
             learned: SharedLearned::default(),
@@ -133,7 +127,7 @@ impl Connector {
         if self.config.ssh_disable_agent_forwarding {
             return None;
         }
-        std::env::var_os("SSH_AUTH_SOCK").filter(|s| !s.is_empty()).map(PathBuf::from)
+        self.config.agent_socket()
     }
 
     async fn stream(
@@ -228,19 +222,19 @@ impl Connector {
     }
 
     fn client_config(&self, host_key: &HostKeyCheck) -> Result<russh::client::Config, SshError> {
-        let interval = self.config.keep_alive_interval().map_err(|summary| SshError::Config {
-            option: "ssh_keep_alive_interval",
-            summary,
-        })?;
+        let interval = self
+            .config
+            .keep_alive_interval()
+            .map_err(|summary| SshError::Config { option: "ssh_keep_alive_interval", summary })?;
         let silence = self.config.ssh_read_write_timeout.0;
         let mut preferred = self.config.preferred();
         let expected = host_key.expected();
         if !expected.is_empty() {
             // A server has a key of each kind: one of those that are known is asked for.
             let known = |a: &russh::keys::Algorithm| {
-                expected.iter().any(|k| {
-                    k.algorithm() == *a || (k.algorithm().is_rsa() && a.clone().is_rsa())
-                })
+                expected
+                    .iter()
+                    .any(|k| k.algorithm() == *a || (k.algorithm().is_rsa() && a.clone().is_rsa()))
             };
             let mut order = preferred.key.to_vec();
             order.sort_by_key(|a| !known(a));
@@ -312,8 +306,7 @@ fn named(e: SshError, address: &str) -> SshError {
 fn forwards(option: &'static str, list: &[String]) -> Result<Vec<Forward>, SshError> {
     list.iter()
         .map(|text| {
-            Forward::from_str(text)
-                .map_err(|e| SshError::Config { option, summary: e.to_string() })
+            Forward::from_str(text).map_err(|e| SshError::Config { option, summary: e.to_string() })
         })
         .collect()
 }

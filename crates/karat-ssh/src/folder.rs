@@ -61,8 +61,10 @@ fn descend(
         return Ok(());
     }
     above.push(id);
-    let mut names: Vec<_> =
-        fs::read_dir(path).map_err(at)?.map(|e| e.map(|e| e.file_name())).collect::<Result<_, _>>()?;
+    let mut names: Vec<_> = fs::read_dir(path)
+        .map_err(at)?
+        .map(|e| e.map(|e| e.file_name()))
+        .collect::<Result<_, _>>()?;
     names.sort();
     for child in names {
         descend(&path.join(&child), name.join(&child), above, entries)?;
@@ -227,8 +229,7 @@ impl Session {
             return self.sftp_download_dir(from, &target, cancel).await;
         }
         let failed = |e: &dyn std::fmt::Display| SshError::transfer("download", from, e);
-        fs::create_dir_all(&target)
-            .map_err(|e| failed(&format!("{}: {e}", target.display())))?;
+        fs::create_dir_all(&target).map_err(|e| failed(&format!("{}: {e}", target.display())))?;
         let gathered = tempfile::Builder::new()
             .prefix(".karat-")
             .tempdir_in(&target)

@@ -19,10 +19,7 @@ impl SeenHostKeys {
     }
 
     fn keep(&self, host: &str, key: &PublicKey) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(host.to_owned(), key.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), key.clone());
     }
 }
 
@@ -140,10 +137,9 @@ impl HostKeyCheck {
                     Ok(())
                 }
                 Some(first) if same(&first) => Ok(()),
-                Some(first) => Err(mismatch(
-                    fingerprint(&first),
-                    "the first connection of this run".into(),
-                )),
+                Some(first) => {
+                    Err(mismatch(fingerprint(&first), "the first connection of this run".into()))
+                }
             },
         }
     }

@@ -278,12 +278,8 @@ async fn reach(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Arc<Live>, SshError> {
-    let mut waiting = Waiting::new(
-        config.address(),
-        config.ssh_timeout.0,
-        config.ssh_handshake_attempts,
-        events,
-    );
+    let mut waiting =
+        Waiting::new(config.address(), config.ssh_timeout.0, config.ssh_handshake_attempts, events);
     loop {
         let attempt = async {
             let connection = connector.connect().await?;
@@ -317,10 +313,9 @@ impl Live {
     async fn new(connection: Connection, config: &SshConfig) -> Result<Arc<Self>, SshError> {
         let start = Instant::now();
         let first = connection.handle.channel_open_session().await.map_err(|e| match e {
-            russh::Error::ChannelOpenFailure(_) => SshError::Refused {
-                address: config.address(),
-                what: "to open a session".into(),
-            },
+            russh::Error::ChannelOpenFailure(_) => {
+                SshError::Refused { address: config.address(), what: "to open a session".into() }
+            }
             _ => SshError::Lost { address: config.address(), reason: connection.end() },
         })?;
         let live = Arc::new(Self {
@@ -403,11 +398,8 @@ impl Live {
 
     async fn disconnect(&self) {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let _ = self
-            .connection
-            .handle
-            .disconnect(russh::Disconnect::ByApplication, "done", "en")
-            .await;
+        let _ =
+            self.connection.handle.disconnect(russh::Disconnect::ByApplication, "done", "en").await;
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -295,12 +295,8 @@ impl Sftp {
 
     async fn read_file(&self, path: &str, to: &Path) -> Result<(), String> {
         let attrs = FileAttributes::empty();
-        let handle = self
-            .raw
-            .open(path, OpenFlags::READ, attrs)
-            .await
-            .map_err(|e| e.to_string())?
-            .handle;
+        let handle =
+            self.raw.open(path, OpenFlags::READ, attrs).await.map_err(|e| e.to_string())?.handle;
         let result = self.read_open(&handle, to).await;
         let _ = self.raw.close(handle).await;
         result

@@ -203,11 +203,7 @@ impl Session {
         if ours.await.is_ok_and(|ours| theirs.stdout.starts_with(ours.as_bytes())) {
             if let Some(mode) = mode {
                 let script = posix(&format!("chmod {mode:o} {}", quote_path(path)));
-                return Ok(self
-                    .capture(script, Input::Nothing, cancel)
-                    .await?
-                    .status
-                    .success());
+                return Ok(self.capture(script, Input::Nothing, cancel).await?.status.success());
             }
             return Ok(true);
         }

@@ -47,10 +47,7 @@ impl FromStr for Forward {
         let (host, host_port) =
             rest.rsplit_once(':').ok_or_else(|| fail("it has no port to connect to"))?;
         let host_port = host_port.parse().map_err(|_| fail("its last part is no port"))?;
-        let host = host
-            .strip_prefix('[')
-            .and_then(|h| h.strip_suffix(']'))
-            .unwrap_or(host);
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         if host.is_empty() {
             return Err(fail("its host is empty"));
         }
@@ -65,12 +62,11 @@ pub(crate) async fn listen_here(
     handle: Arc<Handle<Handler>>,
     forward: Forward,
 ) -> Result<tokio::task::JoinHandle<()>, SshError> {
-    let listener = TcpListener::bind(("127.0.0.1", forward.port)).await.map_err(|e| {
-        SshError::Config {
+    let listener =
+        TcpListener::bind(("127.0.0.1", forward.port)).await.map_err(|e| SshError::Config {
             option: "ssh_local_tunnels",
             summary: format!("cannot listen on port {}: {e}", forward.port),
-        }
-    })?;
+        })?;
     Ok(tokio::spawn(async move {
         while let Ok((mut stream, peer)) = listener.accept().await {
             let (handle, forward) = (Arc::clone(&handle), forward.clone());

@@ -80,6 +80,11 @@ impl Relay {
         self.shared.connections.load(Ordering::Relaxed)
     }
 
+    /// How many bytes went towards the server.
+    pub fn passed(&self) -> u64 {
+        self.shared.passed.load(Ordering::Relaxed)
+    }
+
     /// Cuts every connection once this many bytes more have gone towards the server.
     pub fn cut_after(&self, bytes: u64) {
         let passed = self.shared.passed.load(Ordering::Relaxed);
@@ -113,9 +118,7 @@ impl Drop for Relay {
 
 impl Shared {
     fn cut(&self) {
-        for stream in
-            self.streams.lock().unwrap_or_else(PoisonError::into_inner).drain(..)
-        {
+        for stream in self.streams.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -149,12 +152,7 @@ fn read(shared: &Shared, mut from: TcpStream, pieces: &Sender<(Instant, Vec<u8>)
     }
 }
 
-fn write(
-    shared: &Shared,
-    mut to: TcpStream,
-    queue: &Receiver<(Instant, Vec<u8>)>,
-    counted: bool,
-) {
+fn write(shared: &Shared, mut to: TcpStream, queue: &Receiver<(Instant, Vec<u8>)>, counted: bool) {
     while let Ok((due, piece)) = queue.recv() {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         if shared.silent.load(Ordering::Relaxed) {
