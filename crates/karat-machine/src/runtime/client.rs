@@ -101,6 +101,11 @@ impl Client {
         self.shared.state.subscribe()
     }
 
+    /// Forgets how the machine ended, before it starts once more.
+    pub(super) fn starts_again(&self) {
+        self.shared.state.send_modify(|state| (state.ready, state.stopped) = (false, None));
+    }
+
     /// Asks and waits for the answer.
     pub(super) async fn call(&self, op: Op, fds: &[RawFd]) -> Result<(Answer, Vec<OwnedFd>)> {
         let (_, answer) = self.begin(op, fds).await?;

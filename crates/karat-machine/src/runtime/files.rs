@@ -15,8 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::error::{Result, RuntimeError};
 use super::rootfs::{NewFile, RootFs, temporary_name};
 
-/// Deeper is taken for a circle of links.
-const DEEPEST: usize = 128;
 /// After this many bytes it is asked whether the copy is still wanted.
 const PIECE: u64 = 8 * 1024 * 1024;
 
@@ -42,7 +40,7 @@ pub(super) fn put_dir(
     to: &Path,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    put_level(root, from, to, cancel, 0)
+    put_level(root, from, to, cancel, &mut Vec::new())
 }
 
 fn put_level(
@@ -50,12 +48,11 @@ fn put_level(
     from: &Path,
     to: &Path,
     cancel: &CancellationToken,
-    depth: usize,
+    above: &mut Vec<(u64, u64)>,
 ) -> Result<()> {
     let read = |e: io::Error| RuntimeError::file("read", from, e);
-    if depth > DEEPEST {
-        return Err(read(rustix::io::Errno::LOOP.into()));
-    }
+    let own = fs::metadata(from).map_err(read)?;
+    descend(above, (own.dev(), own.ino())).map_err(read)?;
     let new = root.stat(to).is_err();
     root.make_dirs(to).map_err(|e| RuntimeError::file("make", to, e))?;
     for entry in sorted(from)? {
@@ -65,7 +62,7 @@ fn put_level(
         let (source, target) = (from.join(&entry), to.join(&entry));
         let metadata = fs::metadata(&source).map_err(|e| RuntimeError::file("read", &source, e))?;
         if metadata.is_dir() {
-            put_level(root, &source, &target, cancel, depth + 1)?;
+            put_level(root, &source, &target, cancel, above)?;
         } else if metadata.is_file() {
             put_file(root, &source, &target, Some(metadata.mode() & 0o7777), cancel)?;
         } else {
@@ -75,11 +72,22 @@ fn put_level(
     }
     // Last, since a folder may forbid writing. Those that were there keep their mode.
     if new {
-        let mode = fs::metadata(from).map_err(read)?.mode() & 0o7777;
+        let mode = own.mode() & 0o7777;
         let dir = root.open_dir(to).map_err(|e| RuntimeError::file("open", to, e))?;
         rustix::fs::fchmod(&dir, Mode::from_raw_mode(mode))
             .map_err(|e| RuntimeError::file("change", to, e))?;
     }
+    above.pop();
+    Ok(())
+}
+
+/// Remembers a folder (device and inode) while it is copied; one that is remembered already was
+/// reached by a link to a folder above it.
+fn descend(above: &mut Vec<(u64, u64)>, own: (u64, u64)) -> io::Result<()> {
+    if above.contains(&own) {
+        return Err(rustix::io::Errno::LOOP.into());
+    }
+    above.push(own);
     Ok(())
 }
 
@@ -140,7 +148,7 @@ pub(super) fn get_dir(
     to: &Path,
     cancel: &CancellationToken,
 ) -> Result<()> {
-    get_level(root, from, to, cancel, 0)
+    get_level(root, from, to, cancel, &mut Vec::new())
 }
 
 fn get_level(
@@ -148,14 +156,13 @@ fn get_level(
     from: &Path,
     to: &Path,
     cancel: &CancellationToken,
-    depth: usize,
+    above: &mut Vec<(u64, u64)>,
 ) -> Result<()> {
     let read = |e: io::Error| RuntimeError::file("read", from, e);
-    if depth > DEEPEST {
-        return Err(read(rustix::io::Errno::LOOP.into()));
-    }
     let dir = root.open_dir(from).map_err(read)?;
-    let mode = rustix::fs::fstat(&dir).map_err(|e| read(e.into()))?.st_mode & 0o777;
+    let own = rustix::fs::fstat(&dir).map_err(|e| read(e.into()))?;
+    descend(above, (own.st_dev, own.st_ino)).map_err(read)?;
+    let mode = own.st_mode & 0o777;
     let new = !to.exists();
     fs::create_dir_all(to).map_err(|e| RuntimeError::file("make", to, e))?;
     let mut names = Vec::new();
@@ -174,7 +181,7 @@ fn get_level(
         let (source, target) = (from.join(&name), to.join(&name));
         let stat = root.stat(&source).map_err(|e| RuntimeError::file("read", &source, e))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => get_level(root, &source, &target, cancel, depth + 1)?,
+            FileType::Directory => get_level(root, &source, &target, cancel, above)?,
             FileType::RegularFile => get_file(root, &source, &target, cancel)?,
             _ => {
                 let error = io::Error::other("it is neither a file nor a folder");
@@ -186,6 +193,7 @@ fn get_level(
         fs::set_permissions(to, fs::Permissions::from_mode(mode))
             .map_err(|e| RuntimeError::file("change", to, e))?;
     }
+    above.pop();
     Ok(())
 }
 

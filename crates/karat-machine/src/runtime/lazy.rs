@@ -57,6 +57,14 @@ impl LazyMachine {
         Ok(&self.machine)
     }
 
+    /// Makes it run again after it went away.
+    ///
+    /// # Errors
+    /// As [`Machine::revive`].
+    pub async fn revive(&self, cancel: &CancellationToken) -> Result<()> {
+        self.booted().await?.revive(cancel).await
+    }
+
     /// The machine, booted if the path needs that.
     async fn ready_for(&self, path: &str) -> Result<&Machine> {
         if self.needs_boot(path) { self.booted().await } else { Ok(&self.machine) }

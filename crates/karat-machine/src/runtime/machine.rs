@@ -140,13 +140,17 @@ impl Machine {
         }
     }
 
-    /// Starts what the specification says in a machine that was only prepared.
+    /// Starts what the specification says in a machine that was only prepared, or that has ended
+    /// since, by a reboot say.
     ///
     /// # Errors
     /// When it does not start; the machine is still prepared then.
     pub async fn run(&self, cancel: &CancellationToken) -> Result<BootReport> {
         let started = std::time::Instant::now();
-        unless_cancelled(cancel, self.connect_network()).await?;
+        self.inner.client.starts_again();
+        if self.address().is_none() {
+            unless_cancelled(cancel, self.connect_network()).await?;
+        }
         let spec = &self.inner.spec;
         let mut report = if spec.boot {
             let result = unless_cancelled(cancel, self.boot()).await;
@@ -386,7 +390,41 @@ impl Machine {
     /// # Errors
     /// When it cannot be started, is cancelled, or the machine is gone. Its exit code is no error.
     pub async fn exec(&self, exec: Exec) -> Result<ExitStatus> {
-        exec::run(&self.inner.client, exec).await
+        let status = exec::run(&self.inner.client, exec).await?;
+        // A machine that ends kills what runs in it; that is not how the command ended.
+        let killed = matches!(&status, ExitStatus::Signal(name) if name == "KILL" || name == "TERM");
+        if killed && self.inner.spec.boot && self.is_ending().await {
+            return Ok(ExitStatus::Disconnected);
+        }
+        Ok(status)
+    }
+
+    /// Whether the machine is about to end or has ended.
+    async fn is_ending(&self) -> bool {
+        if self.wait_stopped(Duration::from_millis(100)).await {
+            return true;
+        }
+        let ask = Exec::new(["systemctl", "is-system-running"]);
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&said);
+        let output = Output::new(move |_, bytes| {
+            sink.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        });
+        let asked = exec::run(&self.inner.client, Exec { output, ..ask }).await;
+        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.is_err() || said.is_empty() || said.starts_with(b"stopping")
+    }
+
+    /// Removes a file of the machine; one that is not there is removed already.
+    ///
+    /// # Errors
+    /// When it is a folder or cannot be removed.
+    pub async fn remove_file(&self, path: &str) -> Result<()> {
+        let path = in_machine(path);
+        self.blocking(move |root| {
+            root.remove_file(&path).map_err(|e| RuntimeError::file("remove", &path, e))
+        })
+        .await
     }
 
     fn root(&self) -> Arc<RootFs> {
@@ -507,6 +545,29 @@ impl Machine {
         let state = self.inner.client.state();
         let state = state.borrow();
         self.address().is_some() && !state.closed && state.stopped.is_none()
+    }
+
+    /// Makes a machine that went away run again: waits for its end, if it is on its way there, and
+    /// starts it. One that runs and is not about to end is left alone.
+    ///
+    /// # Errors
+    /// As [`Machine::run`].
+    pub async fn revive(&self, cancel: &CancellationToken) -> Result<()> {
+        while self.is_running() {
+            let asked = self.systemctl(&["is-system-running"]);
+            let said = unless_cancelled(cancel, asked).await.unwrap_or_default();
+            // Nothing is said by one that ends just now.
+            let said = said.trim();
+            if !said.is_empty() && said != "stopping" && said != "offline" {
+                return Ok(());
+            }
+            unless_cancelled(cancel, async {
+                self.wait_stopped(Duration::from_secs(1)).await;
+                Ok(())
+            })
+            .await?;
+        }
+        self.run(cancel).await.map(drop)
     }
 
     /// Waits until the machine has ended by itself; `false` when it still runs after `patience`.

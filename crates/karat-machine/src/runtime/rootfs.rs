@@ -92,6 +92,20 @@ impl RootFs {
         Err(Errno::LOOP.into())
     }
 
+    /// Removes a file or a link; nothing there is success.
+    pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let name = path.file_name().ok_or(Errno::ISDIR)?;
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let dir = match self.open(parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        match unlinkat(&dir, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Makes a folder and the missing ones above it, mode 0755. Those that are there stay.
     pub(crate) fn make_dirs(&self, path: &Path) -> io::Result<()> {
         match self.open_dir(path) {

@@ -4,5 +4,6 @@
 
 mod basics;
 mod common;
+mod communicator;
 mod endings;
 mod network;
