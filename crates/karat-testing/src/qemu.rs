@@ -1,7 +1,9 @@
 //! Boots a disk image under QEMU with its serial console in hand and a deadline on every wait.
 //!
 //! The image is never changed: QEMU writes to a snapshot that goes away with it. Hardware
-//! virtualisation is used where it can be opened, else QEMU's own emulation.
+//! virtualisation is used on real machines that offer it. Inside a virtual machine it may be
+//! offered and yet hang, so there QEMU emulates, unless `KARAT_TEST_KVM=1` says otherwise
+//! (`KARAT_TEST_KVM=0` always emulates).
 
 use std::fmt;
 use std::fs::File;
@@ -131,7 +133,7 @@ impl Qemu {
         let start = |what: &str, error: io::Error| BootError::Start(format!("{what}: {error}"));
         let scratch =
             tempfile::tempdir().map_err(|error| start("cannot make a directory", error))?;
-        let accelerated = File::options().read(true).write(true).open("/dev/kvm").is_ok();
+        let accelerated = accelerated();
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-machine", "q35", "-accel"]);
         command.arg(if accelerated { "kvm" } else { "tcg,thread=multi" });
@@ -187,6 +189,20 @@ impl Qemu {
         ];
         let input = child.stdin.take();
         Ok(Machine { child, input, console, ports, threads, _scratch: scratch })
+    }
+}
+
+/// Whether to trust the hardware's virtualisation.
+fn accelerated() -> bool {
+    let nested = || {
+        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        cpu.split_whitespace().any(|flag| flag == "hypervisor")
+    };
+    let usable = File::options().read(true).write(true).open("/dev/kvm").is_ok();
+    match std::env::var("KARAT_TEST_KVM").as_deref() {
+        Ok("1") => usable,
+        Ok(_) => false,
+        Err(_) => usable && !nested(),
     }
 }
 
