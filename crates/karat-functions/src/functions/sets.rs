@@ -60,12 +60,18 @@ fn operation_type(args: &[Value], _: &dyn CallContext) -> Result<Type, FunctionE
     if elements.is_empty() {
         return Ok(Type::set(Type::Dynamic));
     }
-    // A set of nulls alone has no type that could agree with another.
-    let open = elements.iter().filter(|element| **element == Type::Dynamic).count();
     unify(&elements, true)
-        .filter(|_| open == 0 || open == elements.len())
         .map(Type::set)
         .ok_or_else(|| FunctionError::new("the sets must have element types that agree"))
+}
+
+/// A set of nulls alone has no type that could agree with that of lists or maps.
+fn agree(args: &[Value], ty: &Type) -> Result<(), FunctionError> {
+    let open = |ty: &Type| ty.element() == Some(&Type::Dynamic);
+    if open(ty) && args.iter().any(|arg| !open(arg.ty()) && arg.element_count() != Some(0)) {
+        return fail("the sets must have element types that agree");
+    }
+    Ok(())
 }
 
 /// The sets with elements of the common type; `None` when one is not wholly known.
@@ -83,6 +89,7 @@ fn converted(args: &[Value], ty: &Type) -> Result<Option<Vec<Value>>, FunctionEr
 }
 
 fn union(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
+    agree(args, ty)?;
     let mut all = Vec::new();
     for (index, arg) in args.iter().enumerate() {
         let set = convert(arg, ty)
@@ -94,6 +101,7 @@ fn union(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
 
 fn intersection(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
     let Some(sets) = converted(args, ty)? else { return Ok(Value::unknown(ty.clone())) };
+    agree(args, ty)?;
     let mut shared: Vec<Value> =
         sets.first().and_then(Value::as_slice).unwrap_or_default().to_vec();
     for set in sets.iter().skip(1) {
