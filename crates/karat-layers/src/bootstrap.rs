@@ -132,6 +132,24 @@ impl Bootstrap {
         Ok(out)
     }
 
+    /// The digest of everything that is asked of apt.
+    fn request(&self, sources: &[AptSource], architecture: &str) -> Digest {
+        let mut text = String::new();
+        let request = json!([
+            sources, architecture, self.variant, self.packages, self.recommends, self.suite
+        ]);
+        crate::key::canonical(&mut text, &request);
+        Digest::of(text)
+    }
+
+    /// The lock that an earlier build made, if there is one. Reads no network.
+    ///
+    /// # Errors
+    /// When a lock file cannot be read, or the archives are not known.
+    pub fn known_lock(&self, store: &Store, how: &Resolving) -> Result<Option<Lock>> {
+        known(store, self.request(&self.archives()?, &self.architecture()?), how)
+    }
+
     /// Resolves to exact package files, or takes the lock that is there.
     ///
     /// # Errors
@@ -139,12 +157,7 @@ impl Bootstrap {
     pub fn lock(&self, store: &Store, cache: &Path, how: &Resolving, control: &Control) -> Result<Lock> {
         let architecture = self.architecture()?;
         let sources = self.archives()?;
-        let mut text = String::new();
-        let request = json!([
-            sources, architecture, self.variant, self.packages, self.recommends, self.suite
-        ]);
-        crate::key::canonical(&mut text, &request);
-        let digest = Digest::of(text);
+        let digest = self.request(&sources, &architecture);
         locked(store, digest, how, || {
             let request = Request {
                 architecture: &architecture,
@@ -161,6 +174,25 @@ impl Bootstrap {
     }
 }
 
+/// Where the lock of a request may lie, the user's place first.
+fn places(store: &Store, digest: Digest, how: &Resolving) -> Vec<PathBuf> {
+    let own = store.dir().join("apt").join(format!("{digest}.lock.json"));
+    how.lock_file.clone().into_iter().chain([own]).collect()
+}
+
+/// The lock of a request, if it was made before.
+pub(crate) fn known(store: &Store, digest: Digest, how: &Resolving) -> Result<Option<Lock>> {
+    if how.update {
+        return Ok(None);
+    }
+    for place in places(store, digest, how) {
+        if let Some(lock) = Lock::read(&place)?.filter(|lock| lock.request == digest) {
+            return Ok(Some(lock));
+        }
+    }
+    Ok(None)
+}
+
 /// Reads the lock of a request, or makes it and writes it down.
 pub(crate) fn locked(
     store: &Store,
@@ -168,22 +200,11 @@ pub(crate) fn locked(
     how: &Resolving,
     resolve: impl FnOnce() -> Result<Lock>,
 ) -> Result<Lock> {
-    let own = store.dir().join("apt").join(format!("{digest}.lock.json"));
-    let places: Vec<&Path> = how.lock_file.as_deref().into_iter().chain([own.as_path()]).collect();
-    let mut found = None;
-    if !how.update {
-        for place in &places {
-            if let Some(lock) = Lock::read(place)?.filter(|lock| lock.request == digest) {
-                found = Some(lock);
-                break;
-            }
-        }
-    }
-    let lock = match found {
+    let lock = match known(store, digest, how)? {
         Some(lock) => lock,
         None => resolve()?,
     };
-    for place in places {
+    for place in &places(store, digest, how) {
         if Lock::read(place).ok().flatten().as_ref() != Some(&lock) {
             lock.write(place)?;
         }

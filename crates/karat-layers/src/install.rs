@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::apt::{AptSource, Request, fetch, resolve};
-use crate::bootstrap::{LISTS_MAX_AGE, Resolving, first_boot_keys, locked};
+use crate::apt::{AptSource, Lock, Request, fetch, resolve};
+use crate::bootstrap::{LISTS_MAX_AGE, Resolving, first_boot_keys, known, locked};
 use crate::sandbox::{Root, Sandbox, Setup};
 use crate::store::{Draft, Layer, Store};
 use crate::{Control, Digest, Error, LayerKey, Normalise, Result, boot, dpkg};
@@ -42,20 +42,10 @@ impl Store {
         how: &Resolving,
         control: &Control,
     ) -> Result<Layer> {
-        let status = self.read_file(parent, "/var/lib/dpkg/status")?.ok_or_else(|| {
-            Error::Packages(format!("layer {parent} has no dpkg package state: not a Debian system"))
-        })?;
+        let status = self.package_state(parent)?;
         let architecture = architecture(&status)?;
-        let sources = match &spec.sources {
-            Some(sources) => sources.clone(),
-            None => self.image_sources(parent, cache)?,
-        };
-        let mut text = String::new();
-        let asked = json!([
-            sources, architecture, spec.packages, spec.recommends, Digest::of(&status)
-        ]);
-        crate::key::canonical(&mut text, &asked);
-        let digest = Digest::of(text);
+        let sources = self.install_sources(cache, parent, spec)?;
+        let digest = install_request(&sources, &architecture, spec, &status);
         let lock = locked(self, digest, how, || {
             let request = Request {
                 architecture: &architecture,
@@ -112,6 +102,36 @@ impl Store {
         })
     }
 
+    fn package_state(&self, layer: Digest) -> Result<Vec<u8>> {
+        self.read_file(layer, "/var/lib/dpkg/status")?.ok_or_else(|| {
+            Error::Packages(format!("layer {layer} has no dpkg package state: not a Debian system"))
+        })
+    }
+
+    fn install_sources(&self, cache: &Path, parent: Digest, spec: &Install) -> Result<Vec<AptSource>> {
+        match &spec.sources {
+            Some(sources) => Ok(sources.clone()),
+            None => self.image_sources(parent, cache),
+        }
+    }
+
+    /// The lock that an earlier installation of the same packages on the same layer made, if
+    /// there is one. Reads no network.
+    ///
+    /// # Errors
+    /// When the parent is not here or has no package state, or a lock file cannot be read.
+    pub fn known_install_lock(
+        &self,
+        cache: &Path,
+        parent: Digest,
+        spec: &Install,
+        how: &Resolving,
+    ) -> Result<Option<Lock>> {
+        let status = self.package_state(parent)?;
+        let sources = self.install_sources(cache, parent, spec)?;
+        known(self, install_request(&sources, &architecture(&status)?, spec, &status), how)
+    }
+
     /// The archives that an image is set up with. Keyrings in it are copied to the cache.
     ///
     /// # Errors
@@ -153,6 +173,20 @@ impl Store {
         }
         Ok(out)
     }
+}
+
+/// The digest of everything that is asked of apt.
+fn install_request(
+    sources: &[AptSource],
+    architecture: &str,
+    spec: &Install,
+    status: &[u8],
+) -> Digest {
+    let mut text = String::new();
+    let asked =
+        json!([sources, architecture, spec.packages, spec.recommends, Digest::of(status)]);
+    crate::key::canonical(&mut text, &asked);
+    Digest::of(text)
 }
 
 /// The architecture of the system, from the package that every one has.
