@@ -1,1 +1,7 @@
 //! The sources `null` and `file`.
+
+mod file;
+mod null;
+
+pub use file::File;
+pub use null::{ConnectAndProvision, Null};

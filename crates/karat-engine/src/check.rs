@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use karat_component::{ComponentError, SagaContext};
 use karat_hcl::diag::{Diagnostic, Diagnostics};
-use karat_plan::Change;
+use karat_plan::{Change, Inputs};
 use serde::Serialize;
 
 use crate::inputs::missing_files;
@@ -26,6 +26,8 @@ pub struct BuildPlan {
     pub verdict: Verdict,
     /// The digest of everything that goes into it, where all of it is known.
     pub fingerprint: Option<String>,
+    /// What the fingerprint is made of.
+    pub inputs: Inputs,
 }
 
 /// Whether a build would be built, and why.
@@ -148,9 +150,13 @@ impl Engine {
                 Verdict::Reuse
             }
         };
-        let known = fingerprint.open.is_empty().then_some(fingerprint.digest);
-        let target = build.target.clone();
-        Ok(BuildPlan { target, needs: needs.into_iter().collect(), verdict, fingerprint: known })
+        Ok(BuildPlan {
+            target: build.target.clone(),
+            needs: needs.into_iter().collect(),
+            verdict,
+            fingerprint: fingerprint.open.is_empty().then_some(fingerprint.digest),
+            inputs: fingerprint.inputs,
+        })
     }
 }
 

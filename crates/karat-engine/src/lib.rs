@@ -20,4 +20,4 @@ mod task;
 
 pub use check::{BuildPlan, Verdict};
 pub use record::{Record, Records};
-pub use run::{Engine, RunOptions, RunRequest, RunSummary};
+pub use run::{Engine, RunError, RunOptions, RunRequest, RunSummary};

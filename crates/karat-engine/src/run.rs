@@ -11,7 +11,8 @@ use karat_component::{
 use karat_functions::World;
 use karat_plan::Graph;
 use karat_saga::{
-    Cancellation, Faults, Journal, JournalError, RunHold, RunInfo, RunState, Services,
+    Cancellation, Faults, Journal, JournalError, RunHold, RunId, RunInfo, RunState, SagaId,
+    SagaState, Services,
 };
 use karat_template::{Build, Evaluated};
 use tokio::sync::{Semaphore, watch};
@@ -23,8 +24,8 @@ use crate::task::{Ended, Task};
 pub struct Engine {
     /// The components of the program.
     pub components: Arc<Components>,
-    /// The journal of the state folder.
-    pub journal: Journal,
+    /// The journal of the state folder. Without one nothing can be run, only checked and planned.
+    pub journal: Option<Journal>,
     /// Karat's state folder.
     pub state_dir: PathBuf,
     /// Karat's cache folder.
@@ -37,6 +38,17 @@ pub struct Engine {
     pub frozen_world: Arc<dyn World + Send + Sync>,
     /// Failures on request.
     pub faults: Faults,
+}
+
+/// Why nothing could be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The engine was made for checking and planning only.
+    #[error("a run needs a journal")]
+    NoJournal,
+    /// The journal does not work.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 impl std::fmt::Debug for Engine {
@@ -103,14 +115,45 @@ impl Engine {
     /// Runs all builds and waits for their ends.
     ///
     /// # Errors
-    /// When the journal cannot be written. That a build fails is no error of the run.
+    /// When the journal is missing or cannot be written. That a build fails is no error of the run.
     pub async fn run(
         &self,
         request: RunRequest,
         sink: impl FnOnce(&str) -> Events,
         cancellation: &Cancellation,
-    ) -> Result<RunSummary, JournalError> {
-        let hold = self.begin(&request).await?;
+    ) -> Result<RunSummary, RunError> {
+        let journal = self.journal.clone().ok_or(RunError::NoJournal)?;
+        let hold = begin(&journal, &request).await?;
+        self.go(request, hold, BTreeMap::new(), sink, cancellation).await
+    }
+
+    /// Goes on with a run that failed, was kept or whose process died: each build from the first
+    /// step that is not done. The request has to be that of the run.
+    ///
+    /// # Errors
+    /// When a live process holds the run, there is no such run, or the journal does not work.
+    pub async fn resume(
+        &self,
+        request: RunRequest,
+        run: RunId,
+        sink: impl FnOnce(&str) -> Events,
+        cancellation: &Cancellation,
+    ) -> Result<RunSummary, RunError> {
+        let journal = self.journal.clone().ok_or(RunError::NoJournal)?;
+        let hold = journal.take_run(run).await?;
+        let sagas = journal.sagas(run).await?;
+        let found = sagas.into_iter().map(|s| (s.name, (s.id, s.state))).collect();
+        self.go(request, hold, found, sink, cancellation).await
+    }
+
+    async fn go(
+        &self,
+        request: RunRequest,
+        hold: RunHold,
+        found: BTreeMap<String, (SagaId, SagaState)>,
+        sink: impl FnOnce(&str) -> Events,
+        cancellation: &Cancellation,
+    ) -> Result<RunSummary, RunError> {
         let run = hold.id().to_string();
         let events = sink(&run);
         let start = Instant::now();
@@ -118,7 +161,7 @@ impl Engine {
         events.emit(EventKind::RunStarted { run: run.clone(), builds: targets.clone() });
 
         let hold = Arc::new(hold);
-        let ended = self.run_builds(request, &hold, &events, cancellation).await;
+        let ended = self.run_builds(request, found, &hold, &events, cancellation).await;
         let left: Vec<String> = ended.iter().flat_map(|e| e.left.clone()).collect();
         let summary = RunSummary {
             run,
@@ -132,25 +175,13 @@ impl Engine {
         Ok(summary)
     }
 
-    async fn begin(&self, request: &RunRequest) -> Result<RunHold, JournalError> {
-        self.journal
-            .begin_run(RunInfo {
-                version: env!("CARGO_PKG_VERSION").into(),
-                command: request.command.clone(),
-                cwd: std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned(),
-                template: Some(request.template_path.to_string_lossy().into_owned()),
-                fingerprint: None,
-            })
-            .await
-    }
-
     async fn end(
         &self,
         hold: Arc<RunHold>,
         summary: &RunSummary,
         cancellation: &Cancellation,
     ) -> Result<(), JournalError> {
-        self.journal.flush().await?;
+        hold.journal().flush().await?;
         // Each build's task has ended, and with it its clone.
         let Some(hold) = Arc::into_inner(hold) else { return Ok(()) };
         if !summary.left.is_empty() || summary.aborted {
@@ -169,6 +200,7 @@ impl Engine {
     async fn run_builds(
         &self,
         request: RunRequest,
+        mut found: BTreeMap<String, (SagaId, SagaState)>,
         hold: &Arc<RunHold>,
         events: &Events,
         cancellation: &Cancellation,
@@ -189,10 +221,11 @@ impl Engine {
                 request.graph.needs(index).iter().map(|i| (*i, watches[*i].clone())).collect();
             let (engine, request, slots) = (self.clone(), Arc::clone(&request), Arc::clone(&slots));
             let (hold, cancellation) = (Arc::clone(hold), cancellation.clone());
-            let events = events.for_build(request.builds[index].target.as_str());
+            let target = request.builds[index].target.as_str();
+            let (events, saga) = (events.for_build(target), found.remove(target));
             tasks.spawn(async move {
                 let ended =
-                    engine.one(index, request, needs, slots, hold, events, cancellation).await;
+                    engine.one(index, request, needs, saga, slots, hold, events, cancellation).await;
                 // Those that need it may all be gone.
                 let _ = done.send(Some(Done {
                     success: matches!(ended.outcome, Outcome::Finished | Outcome::Reused),
@@ -219,6 +252,7 @@ impl Engine {
         index: usize,
         request: Arc<RunRequest>,
         needs: Vec<(usize, watch::Receiver<Option<Done>>)>,
+        saga: Option<(SagaId, SagaState)>,
         slots: Arc<Semaphore>,
         hold: Arc<RunHold>,
         events: Events,
@@ -245,9 +279,22 @@ impl Engine {
         }
         let build = Arc::new(request.builds[index].clone());
         let info = build_info(&request, &build, &hold.id().to_string());
-        let task = Task { engine: self.clone(), request, build, info, hold, events, artifacts };
+        let engine = self.clone();
+        let task = Task { engine, request, build, info, hold, events, artifacts, saga };
         task.run(&cancellation).await
     }
+}
+
+async fn begin(journal: &Journal, request: &RunRequest) -> Result<RunHold, JournalError> {
+    journal
+        .begin_run(RunInfo {
+            version: env!("CARGO_PKG_VERSION").into(),
+            command: request.command.clone(),
+            cwd: std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned(),
+            template: Some(request.template_path.to_string_lossy().into_owned()),
+            fingerprint: None,
+        })
+        .await
 }
 
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use karat_hcl::diag::Diagnostics;
 use karat_plan::{Fingerprint, FingerprintBuilder};
 use karat_saga::{
     Answer, Ask, Cancellation, CleanupHook, DynStep, Ending, Executor, OnError as SagaOnError,
-    Policy, RunHold, Saga, SagaFailure, StepContext, StepError,
+    Policy, RunHold, Saga, SagaFailure, SagaId, SagaState, StepContext, StepError,
 };
 use karat_template::{Build, Inputs};
 
@@ -31,6 +31,8 @@ pub(crate) struct Task {
     pub(crate) hold: Arc<RunHold>,
     pub(crate) events: Events,
     pub(crate) artifacts: Artifacts,
+    /// The saga to go on with, if the run is resumed.
+    pub(crate) saga: Option<(SagaId, SagaState)>,
 }
 
 /// How a build ended.
@@ -140,6 +142,9 @@ impl Task {
         let mut cx = self.saga_context();
         let (fingerprint, chains) = self.fingerprints(prepared.as_ref(), &cx).await?;
         let records = Records::new(&self.engine.state_dir);
+        if let Some(done) = self.done_before(&records) {
+            return Ok(done);
+        }
         if let Some(done) =
             self.reuse(&records, builder.as_ref(), prepared.as_ref(), &fingerprint, &chains).await
         {
@@ -155,6 +160,17 @@ impl Task {
         };
         self.post_process(&records, builder, artifact, fingerprint, chains, Outcome::Finished, cancellation)
             .await
+    }
+
+    /// What the build made, if the run that is resumed had got to its end already.
+    fn done_before(
+        &self,
+        records: &Records,
+    ) -> Option<(Outcome, Option<Artifact>, Vec<Artifact>, Vec<String>)> {
+        self.saga.filter(|(_, state)| *state == SagaState::Succeeded)?;
+        let record = records.load(&self.request.template_path, &self.build.target)?;
+        let same = record.run == self.hold.id().to_string();
+        same.then(|| (Outcome::Reused, Some(record.artifact), record.artifacts, Vec::new()))
     }
 
     fn preparer(&self, frozen: bool) -> Preparer {
@@ -251,9 +267,17 @@ impl Task {
         let executor = Executor::new(Arc::clone(&self.hold), services)
             .with_faults(self.engine.faults.clone())
             .with_policy(policy);
-        let saga = prepared.saga(cx).map_err(|e| Stop::Other(e.to_string()))?;
-        let saga = self.watched(saga, prompt)?;
-        let completed = executor.execute(saga, cancellation).await.map_err(Stop::Saga)?;
+        let completed = match self.saga {
+            Some((id, state)) if state != SagaState::Succeeded => {
+                let registry = self.engine.components.steps();
+                executor.resume(id, &registry, cancellation).await
+            }
+            _ => {
+                let saga = prepared.saga(cx).map_err(|e| Stop::Other(e.to_string()))?;
+                executor.execute(self.watched(saga, prompt)?, cancellation).await
+            }
+        };
+        let completed = completed.map_err(Stop::Saga)?;
         for left in &completed.left {
             self.events.error(format!(
                 "What step {} made could not be removed: {}. `karat recover` tries again.",
@@ -266,7 +290,7 @@ impl Task {
     /// The saga with steps that say when they begin, and wait for the person with `-debug`.
     fn watched(&self, saga: Saga, prompt: Option<Arc<dyn Prompt>>) -> Result<Saga, Stop> {
         let prompt = prompt.filter(|_| self.info.debug);
-        let mut builder = Saga::new(saga.name());
+        let mut builder = Saga::new(&self.build.target);
         for node in saga.nodes() {
             let step = Watched {
                 step: Arc::clone(&node.step),

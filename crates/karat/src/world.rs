@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use karat_functions::{FileKind, World};
@@ -68,9 +69,9 @@ impl World for System {
 /// The same machine at a fixed moment and without chance: what a template gives in it depends on
 /// its inputs alone, so it is what fingerprints are made of.
 #[derive(Debug)]
-pub(crate) struct Frozen<'a>(pub(crate) &'a System);
+pub(crate) struct Frozen(pub(crate) Arc<System>);
 
-impl World for Frozen<'_> {
+impl World for Frozen {
     fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.0.read_file(path)
     }

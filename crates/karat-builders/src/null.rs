@@ -1,0 +1,155 @@
+//! Source `null`: makes nothing, and provisions a machine that is there already.
+
+use std::sync::Arc;
+
+use karat_component::{
+    Artifact, BuildInfo, Builder, Communicator, Events, Generated, NoCommunicator, ProvisionHook,
+    SagaContext, ValidateContext,
+};
+use karat_config::Config;
+use karat_saga::{Outputs, Saga, SagaError, Step, StepContext, StepError, StepRegistry};
+use karat_ssh::{SeenHostKeys, Session, SshCommunicator, SshConfig};
+use karat_value::Value;
+use serde::{Deserialize, Serialize};
+
+/// Makes nothing. With a communicator it provisions a machine that is there already; with
+/// `communicator = "none"` it runs what works on the local machine, such as `shell-local`.
+#[derive(Debug, Config)]
+pub struct NullConfig {
+    /// How the machine is reached: `ssh` or `none`.
+    #[option(default = "ssh")]
+    communicator: String,
+    /// How to log in.
+    #[option(flatten)]
+    ssh: SshConfig,
+}
+
+/// What the steps are made of: no connection details, which may hold secrets and stay in memory.
+#[derive(Debug)]
+pub struct Validated {
+    ssh: Option<SshConfig>,
+}
+
+/// Source `null`.
+#[derive(Clone, Copy, Debug)]
+pub struct Null;
+
+impl Builder for Null {
+    const TYPE: &'static str = "null";
+    type Config = NullConfig;
+    type Validated = Validated;
+
+    fn validate(&self, config: NullConfig, cx: &mut ValidateContext<'_>) -> Option<Validated> {
+        match config.communicator.as_str() {
+            "none" => Some(Validated { ssh: None }),
+            "ssh" => {
+                for problem in config.ssh.problems() {
+                    let error = cx.error(problem.option, problem.summary);
+                    if !problem.hint.is_empty() {
+                        error.hint(problem.hint);
+                    }
+                }
+                if config.ssh.ssh_host.is_empty() {
+                    cx.error("ssh_host", "an ssh_host must be specified")
+                        .hint("name the machine, or set communicator = \"none\"");
+                }
+                Some(Validated { ssh: Some(config.ssh) })
+            }
+            other => {
+                let summary = format!("unknown communicator \"{other}\"");
+                cx.error("communicator", summary).hint("write \"ssh\" or \"none\"");
+                None
+            }
+        }
+    }
+
+    fn register_steps(&self, registry: &mut StepRegistry) {
+        registry.register::<ConnectAndProvision>();
+    }
+
+    fn saga(&self, validated: &Validated, cx: &SagaContext) -> Result<Saga, SagaError> {
+        let step = ConnectAndProvision { target: cx.build.target.clone(), ssh: None };
+        let step = match &validated.ssh {
+            Some(ssh) => ConnectAndProvision { ssh: Some(Box::new(ssh.clone())), ..step },
+            None => step,
+        };
+        Saga::new(&cx.build.target).step("provision", step).build()
+    }
+
+    fn artifact(
+        &self,
+        _: &Validated,
+        _: &SagaContext,
+        _: &Outputs,
+    ) -> Result<Option<Artifact>, StepError> {
+        Ok(Some(Artifact {
+            builder_id: "fnoeding.null".into(),
+            id: "Null".into(),
+            description: "Did not export anything. This is the null builder".into(),
+            ..Artifact::default()
+        }))
+    }
+}
+
+/// Connects, if there is anything to connect to, and runs the provisioners.
+///
+/// It makes nothing of its own, so there is nothing to undo. How to log in is not stored, as it
+/// may hold secrets: a run is resumed with a new step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConnectAndProvision {
+    target: String,
+    #[serde(skip)]
+    ssh: Option<Box<SshConfig>>,
+}
+
+impl Step for ConnectAndProvision {
+    const KIND: &'static str = "null.provision";
+    type Output = ();
+
+    async fn run(&self, cx: &StepContext) -> Result<(), StepError> {
+        let hook = cx.service::<dyn ProvisionHook>()?;
+        if hook.is_empty() {
+            return Ok(());
+        }
+        let events = cx.service::<Events>()?;
+        let build = cx.service::<BuildInfo>()?;
+        let mut generated = Generated::from([
+            ("ID".into(), Value::string("Null")),
+            ("PackerRunUUID".into(), Value::string(build.run_uuid.as_str())),
+            ("ConnType".into(), Value::string("none")),
+        ]);
+        let communicator: Arc<dyn Communicator> = match &self.ssh {
+            None => Arc::new(NoCommunicator),
+            Some(ssh) => {
+                add_login(&mut generated, ssh);
+                let (config, events) = (ssh.as_ref().clone(), events.as_ref().clone());
+                let session =
+                    Session::connect(config, SeenHostKeys::default(), events, cx.token()).await;
+                let session = session.map_err(|e| {
+                    if cx.is_cancelled() {
+                        return StepError::cancelled();
+                    }
+                    StepError::because(format!("could not reach {}", ssh.ssh_host), e)
+                })?;
+                Arc::new(SshCommunicator(session))
+            }
+        };
+        hook.provision(communicator, generated, cx.token()).await
+    }
+
+    async fn undo(&self, _: &StepContext, _: Option<()>) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+/// What `build.*` has of a login by ssh.
+fn add_login(generated: &mut Generated, ssh: &SshConfig) {
+    let text = |value: &str| Value::string(value);
+    generated.insert("ConnType".into(), text("ssh"));
+    generated.insert("Host".into(), text(&ssh.ssh_host));
+    generated.insert("Port".into(), Value::number(i64::from(ssh.ssh_port)));
+    generated.insert("User".into(), text(&ssh.ssh_username));
+    generated.insert("Password".into(), text(&ssh.ssh_password));
+    generated.insert("SSHPrivateKeyFile".into(), text(&ssh.ssh_private_key_file));
+    generated.insert("SSHAgentAuth".into(), Value::bool(ssh.ssh_agent_auth));
+}

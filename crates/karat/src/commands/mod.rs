@@ -1,0 +1,14 @@
+//! One command, one file: the arguments, whose doc comments are the help text, and `run`.
+
+pub(crate) mod build;
+pub(crate) mod completion;
+pub(crate) mod docs;
+pub(crate) mod fmt;
+pub(crate) mod logs;
+pub(crate) mod plan;
+pub(crate) mod recover;
+pub(crate) mod resume;
+pub(crate) mod runs;
+pub(crate) mod validate;
+pub(crate) mod verify_build;
+pub(crate) mod version;

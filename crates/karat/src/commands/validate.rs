@@ -1,0 +1,72 @@
+//! `karat validate`
+
+use clap::Args;
+use karat_engine::RunOptions;
+
+use crate::cli::{ColourArgs, Global, SelectArgs, TemplateArgs, runtime};
+use crate::error::Failure;
+use crate::prompt::Nobody;
+use crate::report::{machine, out};
+use crate::session::{self, Session};
+
+/// Checks a template without building it.
+///
+/// Needs no credentials and reaches no network, unless data sources are asked for.
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// Checks the syntax only.
+    #[arg(long = "syntax-only")]
+    syntax_only: bool,
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    colour: ColourArgs,
+    /// Fetches data sources; without, their values are taken as unknown.
+    #[arg(long = "evaluate-datasources")]
+    evaluate_datasources: bool,
+    /// Does not warn of values in variable files for variables that are not declared.
+    #[arg(long = "no-warn-undeclared-var")]
+    no_warn_undeclared_var: bool,
+    /// Accepted for Packer's sake; there are no prerelease plugins to be ignored.
+    #[arg(long = "ignore-prerelease-plugins", hide = true)]
+    _ignore_prerelease_plugins: bool,
+    /// Accepted for Packer's sake; the evaluation is the same.
+    #[arg(long = "use-sequential-evaluation", hide = true)]
+    _use_sequential_evaluation: bool,
+    #[command(flatten)]
+    template: TemplateArgs,
+}
+
+pub(crate) fn run(args: ValidateArgs, global: Global) -> Result<(), Failure> {
+    let colour = args.colour.on() && !global.machine_readable;
+    runtime()?.block_on(async {
+        let session = Session::load(
+            &args.template,
+            args.evaluate_datasources,
+            !args.no_warn_undeclared_var,
+            colour,
+        )?;
+        if args.syntax_only {
+            session.syntax_checked()?;
+            said(global, "Syntax-only check passed. Everything looks okay.");
+            return Ok(());
+        }
+        session.checked()?;
+        session.need_builds()?;
+        let selected = session.select(&args.select.only, &args.select.except)?;
+        let request = session.request(selected, RunOptions::default());
+        let engine = session::planner(std::sync::Arc::new(Nobody));
+        session.report(&engine.validate(&request))?;
+        said(global, "The configuration is valid.");
+        Ok(())
+    })
+}
+
+fn said(global: Global, text: &str) {
+    if global.machine_readable {
+        let now = jiff::Timestamp::now().as_second();
+        machine::record(u64::try_from(now).unwrap_or(0), "", "ui", &["say", text]);
+    } else {
+        out::stdout_line(text);
+    }
+}

@@ -1,0 +1,134 @@
+//! `karat verify-build`
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Args;
+use karat_component::{Artifact, Event, EventKind};
+use karat_engine::RunOptions;
+use karat_saga::{Cancellation, Journal};
+
+use crate::cli::{ColourArgs, Global, SelectArgs, TemplateArgs, runtime};
+use crate::commands::build::{Show, drive};
+use crate::error::Failure;
+use crate::report::{Report, out};
+use crate::session::{self, Session};
+use crate::{env, signals};
+
+/// Builds twice from nothing and compares what comes out.
+///
+/// Both builds happen in state folders of their own, so nothing is reused and nothing that stands
+/// is touched but the output files of the template.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyBuildArgs {
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    colour: ColourArgs,
+    #[command(flatten)]
+    template: TemplateArgs,
+}
+
+/// Passes events on, and keeps the artifacts.
+struct Collect {
+    inner: Arc<dyn Report>,
+    artifacts: Mutex<BTreeMap<String, Vec<Artifact>>>,
+}
+
+impl Report for Collect {
+    fn event(&self, event: &Event) {
+        self.inner.event(event);
+        if let (EventKind::BuildFinished { artifacts, .. }, Some(build)) =
+            (&event.kind, &event.build)
+        {
+            let mut all = self.artifacts.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(build.to_string(), artifacts.clone());
+        }
+    }
+
+    fn finish(&self) {
+        self.inner.finish();
+    }
+}
+
+/// What has to be equal: the digests that builders give for what they made.
+const DIGESTS: [&str; 3] = ["layer", "sha256", "root_digest"];
+
+pub(crate) fn run(args: VerifyBuildArgs, global: Global) -> Result<(), Failure> {
+    let show = Show {
+        machine_readable: global.machine_readable,
+        json: false,
+        colour: args.colour.on() && !global.machine_readable,
+        timestamps: false,
+    };
+    runtime()?.block_on(async {
+        let cancellation = Cancellation::new();
+        signals::watch(&cancellation)?;
+        let mut results = Vec::new();
+        for turn in ["first", "second"] {
+            out::stdout_line(&format!("==> The {turn} build"));
+            results.push(once(&args, show, &cancellation).await?);
+        }
+        compare(&results[0], &results[1])
+    })
+}
+
+async fn once(
+    args: &VerifyBuildArgs,
+    show: Show,
+    cancellation: &Cancellation,
+) -> Result<BTreeMap<String, Vec<Artifact>>, Failure> {
+    let session = Session::load(&args.template, true, false, show.colour)?;
+    session.checked()?;
+    session.need_builds()?;
+    let selected = session.select(&args.select.only, &args.select.except)?;
+    let request = session.request(selected, RunOptions { force: true, ..RunOptions::default() });
+    std::fs::create_dir_all(env::state_dir())?;
+    let folder = tempfile::Builder::new().prefix("verify-").tempdir_in(env::state_dir())?;
+    let mut engine = session::planner(show.prompt());
+    // Package locks are inputs, not results: both builds have to read the same ones.
+    karat_machine::copy_locks(&env::state_dir(), folder.path())
+        .map_err(|e| Failure::new(e.to_string()))?;
+    engine.state_dir = folder.path().to_owned();
+    engine.journal = Some(Journal::open(folder.path())?);
+    session.report(&engine.validate(&request))?;
+    let collect = Arc::new(Collect { inner: show.report(), artifacts: Mutex::default() });
+    let report: Arc<dyn Report> = Arc::clone(&collect) as Arc<dyn Report>;
+    let summary = drive(&engine, request, &session, report, cancellation).await?;
+    karat_machine::keep_locks(folder.path(), &env::state_dir())
+        .map_err(|e| Failure::new(e.to_string()))?;
+    if !summary.success() {
+        return Err(Failure::Reported);
+    }
+    let artifacts = collect.artifacts.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(artifacts.clone())
+}
+
+fn compare(
+    first: &BTreeMap<String, Vec<Artifact>>,
+    second: &BTreeMap<String, Vec<Artifact>>,
+) -> Result<(), Failure> {
+    let mut different = false;
+    let mut compared = 0;
+    for (build, artifacts) in first {
+        let others = second.get(build).map(Vec::as_slice).unwrap_or_default();
+        for (one, other) in artifacts.iter().zip(others) {
+            for name in DIGESTS {
+                let (a, b) = (one.attributes.get(name), other.attributes.get(name));
+                if a.is_none() && b.is_none() {
+                    continue;
+                }
+                compared += 1;
+                let equal = a == b;
+                different |= !equal;
+                let word = if equal { "equal" } else { "DIFFERENT" };
+                out::stdout_line(&format!("{build}: {name}: {word}"));
+            }
+        }
+    }
+    if compared == 0 {
+        return Err(Failure::new("nothing that can be compared was built")
+            .hint("sources of the type machine give digests"));
+    }
+    if different { Err(Failure::new("the two builds are different")) } else { Ok(()) }
+}

@@ -1,0 +1,21 @@
+//! The one list of components.
+
+use karat_component::Components;
+
+/// Everything that a template can name.
+pub(crate) fn all() -> Components {
+    Components::new()
+        .builder(karat_builders::Null)
+        .builder(karat_builders::File)
+        .builder(karat_machine::MachineBuilder)
+        .provisioner(karat_provisioners::Shell)
+        .provisioner(karat_provisioners::ShellLocal)
+        .provisioner(karat_provisioners::File)
+        .provisioner(karat_provisioners::Sleep)
+        .provisioner(karat_provisioners::Breakpoint)
+        .post_processor(karat_postprocessors::Manifest)
+        .post_processor(karat_postprocessors::Checksum)
+        .post_processor(karat_postprocessors::Compress)
+        .post_processor(karat_postprocessors::Artifice)
+        .post_processor(karat_postprocessors::ShellLocal)
+}

@@ -1,0 +1,219 @@
+//! From the command line to a loaded template and an engine.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use karat_component::{Masker, PrepareContext, Prompt};
+use karat_config::Schema;
+use karat_engine::{Engine, RunOptions, RunRequest};
+use karat_hcl::diag::{Diagnostic, Diagnostics, SourceMap};
+use karat_plan::{Graph, Selection};
+use karat_saga::{Faults, Journal, Services};
+use karat_template::{Build, DataFetcher, DataRequest, Evaluated, Given, Load, load};
+use karat_value::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::TemplateArgs;
+use crate::error::Failure;
+use crate::report::diagnostics::Renderer;
+use crate::report::out;
+use crate::world::{Frozen, System};
+use crate::{components, env};
+
+/// A template with its values, and what is known of secrets.
+pub(crate) struct Session {
+    pub(crate) template: Arc<Evaluated>,
+    pub(crate) frozen: Arc<Evaluated>,
+    pub(crate) diags: Diagnostics,
+    pub(crate) masker: Masker,
+    pub(crate) path: PathBuf,
+    pub(crate) has_builds: bool,
+    /// How many of the problems were found while reading.
+    syntax: usize,
+    colour: bool,
+}
+
+/// Fetches data sources, or leaves them unknown.
+struct Data {
+    components: karat_component::Components,
+    run: bool,
+}
+
+impl DataFetcher for Data {
+    fn schema(&self, type_name: &str) -> Option<Schema> {
+        self.components.data_sources().get(type_name).map(|c| c.schema())
+    }
+
+    fn fetch(&self, request: &DataRequest<'_>) -> Result<Value, Diagnostics> {
+        let Some(source) = self.components.data_sources().get(request.type_name) else {
+            return Ok(Value::dynamic());
+        };
+        let cx = PrepareContext {
+            component: format!("data source \"{}\"", request.type_name),
+            planning: !self.run,
+            ..PrepareContext::default()
+        };
+        let mut diags = Diagnostics::new();
+        let prepared = Arc::clone(source).prepare(&request.body, &cx, &mut diags);
+        let Some(prepared) = prepared else { return Err(diags) };
+        if !self.run {
+            return Ok(Value::unknown(source.output()));
+        }
+        let services = Services::new();
+        let fetched = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current()
+                .block_on(prepared.fetch(&services, &CancellationToken::new()))
+        });
+        fetched.map_err(|error| {
+            Diagnostic::error(format!("Data source {}.{} failed", request.type_name, request.name))
+                .at(request.span)
+                .detail(format!("{}.", error.chain()))
+                .into()
+        })
+    }
+}
+
+impl Session {
+    /// Reads and evaluates the template. Problems are in [`Session::diags`].
+    ///
+    /// # Errors
+    /// When the standard input cannot be read.
+    pub(crate) fn load(
+        args: &TemplateArgs,
+        run_data: bool,
+        warn_undeclared: bool,
+        colour: bool,
+    ) -> Result<Self, Failure> {
+        let stdin = if args.template == "-" {
+            let text = std::io::read_to_string(std::io::stdin())
+                .map_err(|e| Failure::new(format!("cannot read the template from the standard input: {e}")))?;
+            Some(text)
+        } else {
+            None
+        };
+        let path = PathBuf::from(&args.template);
+        let request = Load {
+            path: path.clone(),
+            stdin,
+            var_files: args.var_file.iter().map(PathBuf::from).collect(),
+        };
+        let given = Given { flags: args.var.clone(), warn_undeclared };
+        let world = Arc::new(System::new());
+        let data = Data { components: components::all(), run: run_data };
+        let mut loaded = load(&request, world.as_ref());
+        let syntax = loaded.diags.len();
+        let template = loaded.evaluate(&given, world.as_ref(), &data);
+        // The second evaluation finds the same problems; those of the first are shown.
+        let mut again = load(&request, world.as_ref());
+        let frozen = again.evaluate(&given, &Frozen(Arc::clone(&world)), &data);
+        let masker = Masker::new();
+        for secret in template.secrets() {
+            masker.add(secret);
+        }
+        Ok(Self {
+            template: Arc::new(template),
+            frozen: Arc::new(frozen),
+            diags: loaded.diags,
+            masker,
+            path,
+            has_builds: loaded.template.has_builds(),
+            syntax,
+            colour,
+        })
+    }
+
+    /// Prints what was found, and fails if an error is among it.
+    pub(crate) fn report(&self, diags: &Diagnostics) -> Result<(), Failure> {
+        let renderer = Renderer {
+            sources: self.template.sources(),
+            masker: &self.masker,
+            colour: self.colour,
+        };
+        renderer.print(diags);
+        if diags.has_errors() { Err(Failure::Reported) } else { Ok(()) }
+    }
+
+    /// Prints the problems found so far, and fails if an error is among them.
+    pub(crate) fn checked(&self) -> Result<(), Failure> {
+        self.report(&self.diags)
+    }
+
+    /// Prints what is wrong in the text itself, and fails if an error is among it.
+    pub(crate) fn syntax_checked(&self) -> Result<(), Failure> {
+        let mut diags = Diagnostics::new();
+        diags.extend(self.diags.iter().take(self.syntax).cloned());
+        self.report(&diags)
+    }
+
+    /// Fails if the template has no build.
+    pub(crate) fn need_builds(&self) -> Result<(), Failure> {
+        if self.has_builds {
+            return Ok(());
+        }
+        Err(Failure::new("the template has no build block: a build { } block with sources is what is built")
+            .hint("write: build { sources = [\"source.TYPE.NAME\"] }"))
+    }
+
+    /// The selected builds, and those they need.
+    pub(crate) fn select(&self, only: &[String], except: &[String]) -> Result<Selected, Failure> {
+        let selection = Selection::new(only, except)?;
+        let all = self.template.builds();
+        let mut diags = Diagnostics::new();
+        let graph = Graph::new(all, &mut diags);
+        self.report(&diags)?;
+        let chosen = (0..all.len()).filter(|i| selection.selects(&all[*i]));
+        let builds: Vec<Build> =
+            graph.with_needs(chosen).into_iter().map(|i| selection.trim(all[i].clone())).collect();
+        let graph = Graph::new(&builds, &mut diags);
+        Ok(Selected { builds, graph })
+    }
+
+    /// What is to be run.
+    pub(crate) fn request(&self, selected: Selected, options: RunOptions) -> RunRequest {
+        let command = std::env::args().map(|a| self.masker.mask(&a)).collect();
+        RunRequest {
+            template: Arc::clone(&self.template),
+            frozen: Arc::clone(&self.frozen),
+            builds: selected.builds,
+            graph: selected.graph,
+            template_path: self.path.clone(),
+            template_dir: self.template.root().to_owned(),
+            options,
+            command,
+        }
+    }
+}
+
+/// Builds and who needs whom among them.
+pub(crate) struct Selected {
+    pub(crate) builds: Vec<Build>,
+    pub(crate) graph: Graph,
+}
+
+/// The engine over the user's state and cache folders.
+///
+/// # Errors
+/// When the journal cannot be opened, or `KARAT_FAULT` is not understood.
+pub(crate) fn engine(prompt: Arc<dyn Prompt>) -> Result<Engine, Failure> {
+    let journal = Journal::open(&env::state_dir())?;
+    let faults = match env::fault() {
+        Some(text) => Faults::parse(&text)?,
+        None => Faults::none(),
+    };
+    Ok(Engine { journal: Some(journal), faults, ..planner(prompt) })
+}
+
+/// The engine for what makes nothing: without a journal, so that it needs no state folder.
+pub(crate) fn planner(prompt: Arc<dyn Prompt>) -> Engine {
+    let world = Arc::new(System::new());
+    Engine {
+        components: Arc::new(components::all()),
+        journal: None,
+        state_dir: env::state_dir(),
+        cache_dir: env::cache_dir(),
+        services: Services::new().with::<dyn Prompt>(prompt),
+        frozen_world: Arc::new(Frozen(Arc::clone(&world))),
+        world,
+        faults: Faults::none(),
+    }
+}
