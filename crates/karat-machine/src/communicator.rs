@@ -29,15 +29,10 @@ fn connection(error: RuntimeError) -> CommunicatorError {
     }
 }
 
-fn transfer(
-    verb: &'static str,
-    path: &str,
-) -> impl FnOnce(RuntimeError) -> CommunicatorError {
+fn transfer(verb: &'static str, path: &str) -> impl FnOnce(RuntimeError) -> CommunicatorError {
     move |error| match error {
         RuntimeError::Cancelled => CommunicatorError::Cancelled,
-        other => {
-            CommunicatorError::Transfer { verb, path: path.to_owned(), reason: chain(&other) }
-        }
+        other => CommunicatorError::Transfer { verb, path: path.to_owned(), reason: chain(&other) },
     }
 }
 

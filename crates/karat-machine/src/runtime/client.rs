@@ -60,13 +60,9 @@ impl Client {
     /// Starts keeper and supervisor.
     pub(super) fn start(program: &Path, id: &str) -> Result<Self> {
         let fail = |source: io::Error| RuntimeError::Supervisor { source };
-        let (ours, theirs) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .map_err(|e| fail(e.into()))?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(|e| fail(e.into()))?;
         rustix::io::ioctl_fionbio(&ours, true).map_err(|e| fail(e.into()))?;
         let keeper = Command::new(program)
             .arg(SUPERVISOR_COMMAND)

@@ -80,7 +80,11 @@ async fn answer(question: &[u8], names: &Names, stream: bool) -> Option<Vec<u8>>
     }
     for resolver in host_resolvers() {
         let asked = async {
-            if stream { ask_stream(question, resolver).await } else { ask(question, resolver).await }
+            if stream {
+                ask_stream(question, resolver).await
+            } else {
+                ask(question, resolver).await
+            }
         };
         if let Ok(Ok(answer)) = tokio::time::timeout(PATIENCE, asked).await {
             return Some(answer);

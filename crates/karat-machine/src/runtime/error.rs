@@ -53,7 +53,11 @@ pub enum RuntimeError {
         tail: String,
     },
     /// systemd did not finish in time.
-    #[error("the machine did not finish starting in {}: still at work: {}; its console is in \"{console}\"{tail}", seconds(after), list(jobs))]
+    #[error(
+        "the machine did not finish starting in {}: still at work: {}; its console is in \"{console}\"{tail}",
+        seconds(after),
+        list(jobs)
+    )]
     NotReady {
         /// How long was waited.
         after: Duration,

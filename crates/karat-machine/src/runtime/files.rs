@@ -94,7 +94,9 @@ fn descend(above: &mut Vec<(u64, u64)>, own: (u64, u64)) -> io::Result<()> {
 fn sorted(dir: &Path) -> Result<Vec<std::ffi::OsString>> {
     let fail = |e| RuntimeError::file("read", dir, e);
     let mut names = fs::read_dir(dir)
-        .and_then(|entries| entries.map(|e| e.map(|e| e.file_name())).collect::<io::Result<Vec<_>>>())
+        .and_then(|entries| {
+            entries.map(|e| e.map(|e| e.file_name())).collect::<io::Result<Vec<_>>>()
+        })
         .map_err(fail)?;
     names.sort();
     Ok(names)
@@ -222,8 +224,11 @@ mod tests {
 
     #[test]
     fn folders_go_in_and_come_out_the_same() {
-        let (host, machine, back) =
-            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (host, machine, back) = (
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+        );
         let source = host.path().join("d");
         fs::create_dir_all(source.join("sub")).unwrap();
         fs::write(source.join("a"), "text").unwrap();
@@ -238,7 +243,8 @@ mod tests {
         let cancel = CancellationToken::new();
         put_dir(&root, &source, Path::new("/opt/d"), &cancel).unwrap();
         get_dir(&root, Path::new("/opt/d"), &back.path().join("e"), &cancel).unwrap();
-        for (path, mode, text) in [("a", 0o640, "text"), ("sub/run", 0o755, "#!"), ("link", 0o640, "text")]
+        for (path, mode, text) in
+            [("a", 0o640, "text"), ("sub/run", 0o755, "#!"), ("link", 0o640, "text")]
         {
             let path = back.path().join("e").join(path);
             assert!(!path.is_symlink());

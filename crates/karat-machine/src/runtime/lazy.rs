@@ -17,8 +17,7 @@ use super::machine::{BootReport, Machine};
 use super::spec::MachineSpec;
 
 /// Folders that a running system mounts something over, and links that lead there.
-const COVERED: [&str; 7] =
-    ["/dev", "/proc", "/run", "/sys", "/tmp", "/var/run", "/var/lock"];
+const COVERED: [&str; 7] = ["/dev", "/proc", "/run", "/sys", "/tmp", "/var/run", "/var/lock"];
 
 /// A prepared machine that boots at the first need.
 #[derive(Debug)]
@@ -75,9 +74,12 @@ impl LazyMachine {
         // The folder above all of them holds them too.
         path == Path::new("/")
             || COVERED.iter().any(|covered| path.starts_with(covered))
-            || self.machine.spec().binds.iter().any(|bind| {
-                path.starts_with(&bind.target) || bind.target.starts_with(&path)
-            })
+            || self
+                .machine
+                .spec()
+                .binds
+                .iter()
+                .any(|bind| path.starts_with(&bind.target) || bind.target.starts_with(&path))
     }
 
     /// As [`Machine::exec`], after the boot.

@@ -79,7 +79,10 @@ impl Machine {
     /// # Errors
     /// When a program is missing, the layers cannot be mounted, or systemd does not start in time;
     /// nothing is left then.
-    pub async fn start(spec: MachineSpec, cancel: &CancellationToken) -> Result<(Self, BootReport)> {
+    pub async fn start(
+        spec: MachineSpec,
+        cancel: &CancellationToken,
+    ) -> Result<(Self, BootReport)> {
         let machine = Self::prepare(spec, cancel).await?;
         match machine.run(cancel).await {
             Ok(report) => Ok((machine, report)),
@@ -163,11 +166,7 @@ impl Machine {
             let enter = wire::Enter { hostname: spec.host().to_owned() };
             self.inner.client.call(Op::Enter(enter), &[]).await?;
             self.refresh_root().await?;
-            BootReport {
-                state: "offline".into(),
-                failed_units: Vec::new(),
-                took: Duration::ZERO,
-            }
+            BootReport { state: "offline".into(), failed_units: Vec::new(), took: Duration::ZERO }
         };
         report.took = started.elapsed();
         Ok(report)
@@ -392,7 +391,8 @@ impl Machine {
     pub async fn exec(&self, exec: Exec) -> Result<ExitStatus> {
         let status = exec::run(&self.inner.client, exec).await?;
         // A machine that ends kills what runs in it; that is not how the command ended.
-        let killed = matches!(&status, ExitStatus::Signal(name) if name == "KILL" || name == "TERM");
+        let killed =
+            matches!(&status, ExitStatus::Signal(name) if name == "KILL" || name == "TERM");
         if killed && self.inner.spec.boot && self.is_ending().await {
             return Ok(ExitStatus::Disconnected);
         }

@@ -35,12 +35,10 @@ pub(super) fn find_program(name: &str) -> Option<PathBuf> {
 
 /// Chooses the program and the network.
 pub(super) fn choose_outbound() -> Result<Outbound> {
-    let program = [
-        (OutboundProgram::Slirp4netns, "slirp4netns"),
-        (OutboundProgram::Pasta, "pasta"),
-    ]
-    .into_iter()
-    .find_map(|(program, name)| find_program(name).map(|path| (program, path)));
+    let program =
+        [(OutboundProgram::Slirp4netns, "slirp4netns"), (OutboundProgram::Pasta, "pasta")]
+            .into_iter()
+            .find_map(|(program, name)| find_program(name).map(|path| (program, path)));
     let Some((program, path)) = program else {
         return Err(RuntimeError::Missing {
             program: "slirp4netns\" or \"pasta",
@@ -49,9 +47,10 @@ pub(super) fn choose_outbound() -> Result<Outbound> {
     };
     if !PathBuf::from("/dev/net/tun").exists() {
         return Err(RuntimeError::Specification {
-            what: "the machine's network needs /dev/net/tun, which is missing: try `modprobe tun`, \
+            what:
+                "the machine's network needs /dev/net/tun, which is missing: try `modprobe tun`, \
                    or give the container that device"
-                .into(),
+                    .into(),
         });
     }
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
@@ -184,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_network_that_the_host_uses_is_left_alone() {
-        let head = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n";
+        let head =
+            "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n";
         let default = "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
         assert_eq!(free_prefix(&format!("{head}{default}")), [10, 0, 2]);
         let same = "eth0\t0002000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";

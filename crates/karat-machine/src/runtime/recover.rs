@@ -57,8 +57,8 @@ pub fn recover(record: &MachineRecord) -> Result<()> {
     }
     let cgroups = remove_cgroups_named(&record.id)
         .map_err(|e| RuntimeError::file("remove", "the machine's control group", e));
-    let folder = remove_dir(&record.work_dir)
-        .map_err(|e| RuntimeError::file("remove", &record.work_dir, e));
+    let folder =
+        remove_dir(&record.work_dir).map_err(|e| RuntimeError::file("remove", &record.work_dir, e));
     cgroups.and(folder)
 }
 
@@ -99,17 +99,17 @@ fn remove_dir(path: &Path) -> io::Result<()> {
 fn release(path: &Path) {
     const HELD: nix::libc::c_long = 0x10 | 0x20; // FS_IMMUTABLE_FL, FS_APPEND_FL
     let Ok(metadata) = fs::symlink_metadata(path) else { return };
-    if metadata.is_file() || metadata.is_dir() {
-        if let Ok(file) = fs::File::open(path) {
-            let mut flags: nix::libc::c_long = 0;
-            // SAFETY: the kernel reads and writes one number behind a pointer to one.
-            unsafe {
-                if nix::libc::ioctl(file.as_raw_fd(), nix::libc::FS_IOC_GETFLAGS, &raw mut flags) == 0
-                    && flags & HELD != 0
-                {
-                    flags &= !HELD;
-                    nix::libc::ioctl(file.as_raw_fd(), nix::libc::FS_IOC_SETFLAGS, &raw const flags);
-                }
+    if (metadata.is_file() || metadata.is_dir())
+        && let Ok(file) = fs::File::open(path)
+    {
+        let mut flags: nix::libc::c_long = 0;
+        // SAFETY: the kernel reads and writes one number behind a pointer to one.
+        unsafe {
+            if nix::libc::ioctl(file.as_raw_fd(), nix::libc::FS_IOC_GETFLAGS, &raw mut flags) == 0
+                && flags & HELD != 0
+            {
+                flags &= !HELD;
+                nix::libc::ioctl(file.as_raw_fd(), nix::libc::FS_IOC_SETFLAGS, &raw const flags);
             }
         }
     }

@@ -164,8 +164,7 @@ impl NewFile {
         let bits = mode.unwrap_or_else(|| old.as_ref().map_or(0o644, |s| s.st_mode & 0o7777));
         let temporary = temporary_name();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let fd =
-            rustix::fs::openat(&place.dir, &temporary, flags, Mode::from_raw_mode(0o600))?;
+        let fd = rustix::fs::openat(&place.dir, &temporary, flags, Mode::from_raw_mode(0o600))?;
         let new = Self { place, temporary: Some(temporary) };
         if let Some(old) = &old {
             let owner = rustix::fs::Uid::from_raw(old.st_uid);
@@ -227,7 +226,8 @@ mod tests {
     fn links_never_lead_out() {
         let (dir, root) = root();
         let outside = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join(outside.path().strip_prefix("/").unwrap())).unwrap();
+        std::fs::create_dir_all(dir.path().join(outside.path().strip_prefix("/").unwrap()))
+            .unwrap();
         symlink(outside.path(), dir.path().join("link")).unwrap();
         symlink("../../../../../../../../etc", dir.path().join("up")).unwrap();
         std::fs::create_dir(dir.path().join("etc")).unwrap();

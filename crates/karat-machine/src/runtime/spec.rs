@@ -157,11 +157,7 @@ pub struct Limits {
 
 impl Limits {
     pub(crate) fn wire(&self) -> WireLimits {
-        WireLimits {
-            memory_bytes: self.memory_bytes,
-            processes: self.processes,
-            cpus: self.cpus,
-        }
+        WireLimits { memory_bytes: self.memory_bytes, processes: self.processes, cpus: self.cpus }
     }
 }
 
@@ -250,7 +246,8 @@ mod tests {
         let good = MachineSpec::new("web-1", vec!["/a".into()], "/w");
         good.check().unwrap();
         assert_eq!(good.host(), "web-1");
-        let cases: [(fn(&mut MachineSpec), &str); 4] = [
+        type Change = fn(&mut MachineSpec);
+        let cases: [(Change, &str); 4] = [
             (|s| s.id = "a b".into(), "\"a b\" is no name for a machine"),
             (|s| s.hostname = "-x".into(), "\"-x\" is no host name"),
             (|s| s.lower.clear(), "at least one layer"),

@@ -159,10 +159,15 @@ pub(crate) enum Message {
 pub(crate) enum Answer {
     Done,
     /// What could not be had and is only worth a remark.
-    Prepared { warnings: Vec<String> },
+    Prepared {
+        warnings: Vec<String>,
+    },
     /// The machine's first process, as this host numbers it inside the supervisor's namespace.
     Started,
-    Ended { code: Option<i32>, signal: Option<i32> },
+    Ended {
+        code: Option<i32>,
+        signal: Option<i32>,
+    },
 }
 
 /// Why an [`Op`] failed.

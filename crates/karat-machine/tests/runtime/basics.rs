@@ -87,10 +87,7 @@ async fn boots_and_runs_commands() {
         for path in ["etc/resolv.conf", "etc/hostname", "etc/machine-id"] {
             assert!(!upper.join(path).exists(), "{suite}: {path} is in the writable layer");
         }
-        assert!(matches!(
-            machine.exec(Exec::shell("true")).await.unwrap_err(),
-            RuntimeError::Gone
-        ));
+        assert!(matches!(machine.exec(Exec::shell("true")).await.unwrap_err(), RuntimeError::Gone));
     }
 }
 
@@ -109,7 +106,8 @@ async fn streams_are_of_any_size_and_do_not_block() {
 
     let count = Arc::new(AtomicU64::new(0));
     let sink = Arc::clone(&count);
-    let mut exec = Exec::shell("head -c 104857600 /dev/zero & head -c 104857600 /dev/zero >&2; wait");
+    let mut exec =
+        Exec::shell("head -c 104857600 /dev/zero & head -c 104857600 /dev/zero >&2; wait");
     exec.output = Output::new(move |_, bytes| {
         sink.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     });

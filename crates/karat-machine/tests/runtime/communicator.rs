@@ -31,7 +31,8 @@ async fn scripts_folders_and_reboots() {
     for suite in SUITES {
         let dir = folder();
         let cancel = CancellationToken::new();
-        let machine = LazyMachine::prepare(spec(&format!("kt-comm-{suite}"), suite, dir.path()), &cancel);
+        let machine =
+            LazyMachine::prepare(spec(&format!("kt-comm-{suite}"), suite, dir.path()), &cancel);
         let communicator = MachineCommunicator(Arc::new(machine.await.unwrap()));
 
         let tree = dir.path().join("site");
@@ -46,7 +47,9 @@ async fn scripts_folders_and_reboots() {
             files: vec![RemoteFile {
                 path: "/tmp/script_1.sh".into(),
                 mode: 0o755,
-                content: Arc::from(&b"#!/bin/sh\nls /srv /srv/flat; echo \"$0 $WORD\"; exit 3\n"[..]),
+                content: Arc::from(
+                    &b"#!/bin/sh\nls /srv /srv/flat; echo \"$0 $WORD\"; exit 3\n"[..],
+                ),
             }],
             line: line.into(),
             clean: true,
@@ -66,18 +69,24 @@ async fn scripts_folders_and_reboots() {
 
         // The login shell runs the line, as over ssh.
         assert_eq!(text(&communicator, "echo $0").await.1, "/bin/bash");
-        let (_, boot) = text(&communicator, "cat /proc/sys/kernel/random/boot_id; touch /etc/before").await;
+        let (_, boot) =
+            text(&communicator, "cat /proc/sys/kernel/random/boot_id; touch /etc/before").await;
         let status = communicator.run_script(script("reboot; sleep 60")).await.unwrap();
         assert_eq!(status, ExitStatus::Disconnected, "{suite}");
         communicator.reconnect(&cancel).await.unwrap();
-        let (_, after) = text(&communicator, "cat /proc/sys/kernel/random/boot_id; ls /etc/before").await;
+        let (_, after) =
+            text(&communicator, "cat /proc/sys/kernel/random/boot_id; ls /etc/before").await;
         assert!(after.ends_with("/etc/before") && !after.contains(&boot), "{boot} {after}");
         communicator.reconnect(&cancel).await.unwrap();
 
         communicator.download_dir("/srv/site", dir.path(), &cancel).await.unwrap();
-        communicator.download("/srv/flat/css/a.css", &dir.path().join("got"), &cancel).await.unwrap();
+        communicator
+            .download("/srv/flat/css/a.css", &dir.path().join("got"), &cancel)
+            .await
+            .unwrap();
         assert_eq!(std::fs::read(dir.path().join("got")).unwrap(), b"a{}");
-        let error = communicator.download("/none", &dir.path().join("x"), &cancel).await.unwrap_err();
+        let error =
+            communicator.download("/none", &dir.path().join("x"), &cancel).await.unwrap_err();
         assert!(matches!(error, CommunicatorError::Transfer { .. }));
         assert!(error.to_string().contains("No such file"), "{error}");
         communicator.0.machine().stop(std::time::Duration::from_secs(30)).await.unwrap();

@@ -33,7 +33,8 @@ async fn cloud_init_ssh_and_the_world() {
         let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
         spec.metadata.public_keys = vec![public.trim().to_owned()];
         spec.metadata.user_data =
-            b"#cloud-config\nwrite_files:\n- path: /etc/from-user-data\n  content: hello\n".to_vec();
+            b"#cloud-config\nwrite_files:\n- path: /etc/from-user-data\n  content: hello\n"
+                .to_vec();
         let (machine, report) = Machine::start(spec, &cancel).await.unwrap();
         assert_eq!(report.state, "running", "{suite}: {:?}", report.failed_units);
 
@@ -67,7 +68,12 @@ async fn cloud_init_ssh_and_the_world() {
             .await
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(text, "debian\ncloudy\n", "{suite}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            text,
+            "debian\ncloudy\n",
+            "{suite}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert!(machine.connect(1).await.is_err());
         machine.stop(Duration::from_secs(30)).await.unwrap();
     }

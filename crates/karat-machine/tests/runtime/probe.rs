@@ -14,9 +14,8 @@ fn main() -> ExitCode {
     match arguments.next() {
         Some(word) if word == SUPERVISOR_COMMAND => supervisor_main(arguments),
         Some(word) if word == "hold" => {
-            let [id, layer, work, command] = [(); 4].map(|()| {
-                arguments.next().and_then(|a| a.into_string().ok()).unwrap_or_default()
-            });
+            let [id, layer, work, command] = [(); 4]
+                .map(|()| arguments.next().and_then(|a| a.into_string().ok()).unwrap_or_default());
             let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
             match runtime.block_on(hold(&id, &layer, &work, &command)) {
                 Ok(()) => ExitCode::SUCCESS,

@@ -79,9 +79,9 @@ impl Supervisor {
                 place.as_deref().map_or(Ok(()), cgroup::enter)
             });
         }
-        let child = command.spawn().map_err(|e| {
-            Failure::os(format!("cannot start \"{}\"", boot.nspawn.display()), &e)
-        })?;
+        let child = command
+            .spawn()
+            .map_err(|e| Failure::os(format!("cannot start \"{}\"", boot.nspawn.display()), &e))?;
         self.runner = Some(Pid::from_raw(i32::try_from(child.id()).unwrap_or_default()));
         self.notify = Some(Notify { socket });
         Ok(())

@@ -49,10 +49,8 @@ impl Cgroup {
                     enable_controllers(&cgroup.path);
                     return (Some(cgroup), Vec::new());
                 }
-                Err(error) => warnings.push(format!(
-                    "cannot make the control group \"{}\": {error}",
-                    path.display()
-                )),
+                Err(error) => warnings
+                    .push(format!("cannot make the control group \"{}\": {error}", path.display())),
             }
         }
         if warnings.is_empty() {

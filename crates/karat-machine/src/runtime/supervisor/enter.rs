@@ -108,12 +108,7 @@ fn parse(text: &[u8]) -> Failure {
         .unwrap_or_else(|_| Failure::new("the machine's first process did not start"))
 }
 
-fn mount_at(
-    kind: &str,
-    target: &Path,
-    flags: MsFlags,
-    data: Option<&str>,
-) -> Outcome<()> {
+fn mount_at(kind: &str, target: &Path, flags: MsFlags, data: Option<&str>) -> Outcome<()> {
     fs::create_dir_all(target)
         .map_err(|e| Failure::os(format!("cannot make \"{}\"", target.display()), &e))?;
     mount(Some(kind), target, Some(kind), flags, data)
@@ -134,7 +129,12 @@ fn furnish(root: &Path, binds: &[mounts::Bind]) -> Outcome<()> {
     mount_at("tmpfs", &root.join("run"), plain, Some("mode=0755"))?;
     mount_at("tmpfs", &root.join("tmp"), plain, Some("mode=1777"))?;
     mount_at("tmpfs", &root.join("dev/shm"), plain, Some("mode=1777"))?;
-    mount_at("devpts", &root.join("dev/pts"), MsFlags::MS_NOSUID, Some("newinstance,ptmxmode=0666,mode=0620,gid=5"))?;
+    mount_at(
+        "devpts",
+        &root.join("dev/pts"),
+        MsFlags::MS_NOSUID,
+        Some("newinstance,ptmxmode=0666,mode=0620,gid=5"),
+    )?;
     make_devices(&root.join("dev"))
         .map_err(|e| Failure::os("cannot make the machine's devices", &e))?;
     let lock = root.join("run/lock");

@@ -155,7 +155,8 @@ fn become_command(
 }
 
 fn enter_namespaces(leader: &Leader) -> Outcome<()> {
-    let fail = |what: &str, e: io::Error| Failure::os(format!("cannot enter the machine's {what}"), &e);
+    let fail =
+        |what: &str, e: io::Error| Failure::os(format!("cannot enter the machine's {what}"), &e);
     let mut namespaces = Vec::new();
     for (name, kind) in [
         ("cgroup", CloneFlags::CLONE_NEWCGROUP),
@@ -193,7 +194,10 @@ fn execute(leader: &Leader, exec: &Exec) -> Outcome<Never> {
     let cwd = exec.cwd.as_deref().unwrap_or(&user.home);
     if let Err(error) = nix::unistd::chdir(cwd) {
         if exec.cwd.is_some() {
-            return Err(Failure::os(format!("cannot change to the folder \"{cwd}\""), &error.into()));
+            return Err(Failure::os(
+                format!("cannot change to the folder \"{cwd}\""),
+                &error.into(),
+            ));
         }
         nix::unistd::chdir("/")?;
     }

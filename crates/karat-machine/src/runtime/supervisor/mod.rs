@@ -186,11 +186,7 @@ fn supervise(control: OwnedFd, cgroup: Option<Cgroup>, warnings: Vec<String>) ->
 }
 
 impl Supervisor {
-    fn new(
-        control: OwnedFd,
-        cgroup: Option<Cgroup>,
-        warnings: Vec<String>,
-    ) -> io::Result<Self> {
+    fn new(control: OwnedFd, cgroup: Option<Cgroup>, warnings: Vec<String>) -> io::Result<Self> {
         if let Some(cgroup) = &cgroup {
             cgroup.enter_supervisor()?;
         }
@@ -220,8 +216,7 @@ impl Supervisor {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)?;
-        let children =
-            SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         loop {
             let (calls, deaths, notes) = self.wait(&children)?;
             if notes {
@@ -391,7 +386,8 @@ impl Supervisor {
                 (_, Some(signal)) => format!("by signal {signal}"),
                 _ => "for no known reason".into(),
             };
-            let failure = Failure::new(format!("systemd-nspawn ended {how} before the machine ran"));
+            let failure =
+                Failure::new(format!("systemd-nspawn ended {how} before the machine ran"));
             self.answer(call, Err(failure), &[])?;
         }
         self.tell(News::Stopped { code, signal })

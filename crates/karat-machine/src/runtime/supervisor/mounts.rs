@@ -174,12 +174,7 @@ fn mount_overlay(seed: &Path, lower: &[OwnedFd], upper: &OwnedFd, work: &OwnedFd
 
 /// Fills the layer of this start. Directories in it look as those below, since the topmost one's
 /// owner, mode and times show.
-fn write_seed(
-    seed: &Path,
-    prepare: &Prepare,
-    lower: &[&OwnedFd],
-    upper: &OwnedFd,
-) -> Outcome<()> {
+fn write_seed(seed: &Path, prepare: &Prepare, lower: &[&OwnedFd], upper: &OwnedFd) -> Outcome<()> {
     let topmost = |relative: &str| {
         std::iter::once(upper)
             .chain(lower.iter().rev().copied())

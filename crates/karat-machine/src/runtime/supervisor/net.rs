@@ -60,7 +60,11 @@ impl Supervisor {
             let log = fs::read_to_string(LOG).unwrap_or_default();
             let said = log.trim().lines().last().map(|l| format!("; it said: {l}"));
             Failure::os(
-                format!("\"{}\" did not start{}", outbound.path.display(), said.unwrap_or_default()),
+                format!(
+                    "\"{}\" did not start{}",
+                    outbound.path.display(),
+                    said.unwrap_or_default()
+                ),
                 &error,
             )
         })
