@@ -4,7 +4,11 @@
 //! since it carries the environment: on the command line every user of the machine could read it.
 //! The input ends after the files; the script itself reads nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use bytes::{Bytes, BytesMut};
+use futures::future::{Either, FutureExt, select};
 use karat_component::{ExitStatus, RemoteFile, Stream};
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +42,7 @@ impl Session {
         line: &str,
         clean: bool,
         cancel: &CancellationToken,
-        sink: impl FnMut(Stream, &[u8]),
+        sink: impl FnMut(Stream, &[u8]) + Send,
     ) -> Result<ExitStatus, SshError> {
         let script = Script { files, line, clean };
         if !self.config().ssh_pty {
@@ -61,26 +65,24 @@ impl Session {
         &self,
         script: Script<'_>,
         cancel: &CancellationToken,
-        mut sink: impl FnMut(Stream, &[u8]),
+        mut sink: impl FnMut(Stream, &[u8]) + Send,
     ) -> Result<ExitStatus, SshError> {
         let token = format!("karat-{}", nonce());
         let (command, input) = script.exchange(&token);
-        let mut failure: Option<Vec<u8>> = None;
-        let ended = self
+        let mut ours = Ours::new(&token);
+        let process = Arc::clone(&ours.process);
+        let running = self
             .run(command, Input::Bytes(input), false, true, cancel, |stream, bytes| {
-                if stream == Stream::Stderr {
-                    if let Some(text) = &mut failure {
-                        text.extend_from_slice(bytes);
-                        return;
-                    }
-                    if let Some(at) = find(bytes, token.as_bytes()) {
-                        failure = Some(bytes[at + token.len()..].to_vec());
-                        return;
-                    }
-                }
-                sink(stream, bytes);
+                let rest = if stream == Stream::Stderr { ours.take(bytes) } else { None };
+                sink(stream, rest.as_deref().unwrap_or(bytes));
             })
-            .await;
+            .boxed();
+        // A server of root's own session signals nothing, so that is done beside it.
+        let ended = match select(running, self.end_group(&process, cancel).boxed()).await {
+            Either::Left((ended, _)) => ended,
+            Either::Right(((), running)) => running.await,
+        };
+        let failure = ours.failure;
         if matches!(ended, Err(SshError::Cancelled)) && script.clean {
             // The command's own clean-up may have been killed with it.
             let forget = CancellationToken::new();
@@ -96,6 +98,66 @@ impl Session {
             }
             _ => Ok(status),
         }
+    }
+}
+
+impl Session {
+    /// When cancelled, ends the process group of the script.
+    async fn end_group(&self, process: &AtomicU32, cancel: &CancellationToken) {
+        cancel.cancelled().await;
+        let process = process.load(Ordering::Relaxed);
+        if process == 0 {
+            return;
+        }
+        let forget = CancellationToken::new();
+        let script = posix(&format!(
+            "g=$(cut -d\" \" -f5 /proc/{process}/stat 2>/dev/null) || g={process}; \
+             kill -TERM -$g 2>/dev/null || kill -TERM {process}; sleep 2; \
+             kill -KILL -$g 2>/dev/null"
+        ));
+        let _ = self.capture(script, Input::Nothing, &forget).await;
+    }
+}
+
+/// What our part of the command says among the script's own words.
+#[derive(Debug)]
+struct Ours {
+    token: Vec<u8>,
+    /// The shell's process number; 0 until it has told.
+    process: Arc<AtomicU32>,
+    /// Why the files could not be written.
+    failure: Option<Vec<u8>>,
+}
+
+impl Ours {
+    fn new(token: &str) -> Self {
+        Self { token: token.as_bytes().to_vec(), process: Arc::default(), failure: None }
+    }
+
+    /// Takes our words out of a piece; `None` where there are none.
+    fn take(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if let Some(reason) = &mut self.failure {
+            reason.extend_from_slice(bytes);
+            return Some(Vec::new());
+        }
+        let at = find(bytes, &self.token)?;
+        let mut rest = bytes[..at].to_vec();
+        let mut after = &bytes[at + self.token.len()..];
+        if self.process.load(Ordering::Relaxed) == 0 {
+            let end = find(after, b"\n").unwrap_or(after.len());
+            let number = std::str::from_utf8(&after[..end]).unwrap_or_default().trim();
+            self.process.store(number.parse().unwrap_or(0), Ordering::Relaxed);
+            after = after.get(end + 1..).unwrap_or_default();
+            match find(after, &self.token) {
+                Some(0) => after = &after[self.token.len()..],
+                _ => {
+                    rest.extend_from_slice(after);
+                    return Some(rest);
+                }
+            }
+        }
+        self.failure = Some(after.to_vec());
+        Some(rest)
     }
 }
 
@@ -115,6 +177,7 @@ impl Script<'_> {
             "IFS=; c=; i=0; n=\"$(printf \"\\nx\")\"; n=\"${{n%x}}\"; \
              while [ $i -lt {lines} ] && read -r l; do c=\"$c$l$n\"; i=$((i+1)); done; unset IFS; "
         );
+        text.push_str(&format!("printf \"%s %s\\n\" {token} $$ >&2; "));
         text.push_str(&format!("e=$( (umask 077; {}) 2>&1 ) || {{ ", self.write(size)));
         text.push_str(&remove(self.files));
         text.push_str(&format!("printf \"%s %s\" {token} \"$e\" >&2; exit {NOT_WRITTEN}; }}; "));

@@ -4,6 +4,7 @@
 //! many files of a folder.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -99,7 +100,7 @@ impl Session {
     ) -> Result<(), SshError> {
         let work = async {
             let sftp = self.sftp(cancel).await?;
-            sftp.read_file(place(from), to)
+            sftp.read_file(place(from), to, false)
                 .await
                 .map_err(|e| SshError::transfer("download", from, e))
         };
@@ -187,7 +188,7 @@ impl Sftp {
     }
 
     async fn fetch(&self, from: &str, to: &Path) -> Result<(), SshError> {
-        self.read_file(from, to).await.map_err(|e| SshError::transfer("download", from, e))
+        self.read_file(from, to, true).await.map_err(|e| SshError::transfer("download", from, e))
     }
 
     /// Writes beside the place, then moves. Without `bits` the mode of an existing file stays.
@@ -293,17 +294,18 @@ impl Sftp {
         self.raw.write(handle, at, piece).await.map(|_| ()).map_err(|e| e.to_string())
     }
 
-    async fn read_file(&self, path: &str, to: &Path) -> Result<(), String> {
+    async fn read_file(&self, path: &str, to: &Path, keep_mode: bool) -> Result<(), String> {
         let attrs = FileAttributes::empty();
         let handle =
             self.raw.open(path, OpenFlags::READ, attrs).await.map_err(|e| e.to_string())?.handle;
-        let result = self.read_open(&handle, to).await;
+        let result = self.read_open(&handle, to, keep_mode).await;
         let _ = self.raw.close(handle).await;
         result
     }
 
-    async fn read_open(&self, handle: &str, to: &Path) -> Result<(), String> {
-        let size = self.raw.fstat(handle).await.map_err(|e| e.to_string())?.attrs.size.unwrap_or(0);
+    async fn read_open(&self, handle: &str, to: &Path, keep_mode: bool) -> Result<(), String> {
+        let attrs = self.raw.fstat(handle).await.map_err(|e| e.to_string())?.attrs;
+        let size = attrs.size.unwrap_or(0);
         let here = |e: std::io::Error| format!("{}: {e}", to.display());
         let mut file = beside(to).map_err(here)?;
         let starts = (0..size).step_by(PIECE);
@@ -314,6 +316,10 @@ impl Sftp {
             file.write_all(&piece?).map_err(here)?;
         }
         drop(pieces);
+        if keep_mode && let Some(bits) = attrs.permissions {
+            let bits = std::fs::Permissions::from_mode(bits & 0o777);
+            file.as_file().set_permissions(bits).map_err(here)?;
+        }
         file.persist(to).map_err(|e| here(e.error))?;
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::{Either, FutureExt, join_all, select};
-use karat_component::Stream;
+use karat_component::{ExitStatus, Stream};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
@@ -243,10 +243,13 @@ impl Session {
         }
         let all = join_all(sending).await;
         let mut wrong = None;
+        let lost = all
+            .iter()
+            .any(|one| one.as_ref().map_or(true, |done| done.status == ExitStatus::Disconnected));
         for one in all {
             match one {
                 Ok(done) if done.status.success() => {}
-                Ok(done) if done.status == karat_component::ExitStatus::Code(MISSING) => {
+                Ok(done) if done.status == ExitStatus::Code(MISSING) => {
                     wrong = Some(SshError::Missing);
                 }
                 Ok(done) => {
@@ -258,7 +261,7 @@ impl Session {
             }
         }
         let Some(wrong) = wrong else { return Ok(()) };
-        if !live.is_closed() {
+        if !lost && !live.is_closed() {
             let forget = CancellationToken::new();
             let _ = self.capture(delivery.remove(), Input::Nothing, &forget).await;
         }

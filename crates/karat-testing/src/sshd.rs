@@ -127,8 +127,7 @@ impl Sshd {
     /// When a file cannot be read or written.
     pub fn authorize(&self, key: &Path) -> io::Result<()> {
         let public = fs::read_to_string(key.with_extension("pub"))?;
-        let mut list =
-            fs::OpenOptions::new().append(true).open(self.path("authorized_keys"))?;
+        let mut list = fs::OpenOptions::new().append(true).open(self.path("authorized_keys"))?;
         list.write_all(public.as_bytes())
     }
 
@@ -147,6 +146,12 @@ impl Sshd {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
+            // What ran inside ends a moment later.
+            let start = Instant::now();
+            while TcpStream::connect(("127.0.0.1", self.port)).is_ok() && start.elapsed() < PATIENCE
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
     }
 

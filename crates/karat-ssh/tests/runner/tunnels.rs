@@ -55,51 +55,57 @@ async fn tunnels_lead_both_ways() {
     assert!(error.contains(&taken.to_string()) && error.contains("ssh_local_tunnels"), "{error}");
 }
 
-/// A SOCKS5 server for one connection, by the letter of RFC 1928 and 1929.
+/// A SOCKS5 server, by the letter of RFC 1928 and 1929.
 fn proxy(password: Option<&'static str>) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
-        let (mut near, _) = listener.accept().unwrap();
-        let mut head = [0; 2];
-        near.read_exact(&mut head).unwrap();
-        let mut methods = vec![0; head[1].into()];
-        near.read_exact(&mut methods).unwrap();
-        near.write_all(&[5, if password.is_some() { 2 } else { 0 }]).unwrap();
-        if let Some(password) = password {
-            let piece = |near: &mut TcpStream| {
-                let mut length = [0];
-                near.read_exact(&mut length).unwrap();
-                let mut text = vec![0; length[0].into()];
-                near.read_exact(&mut text).unwrap();
-                text
-            };
-            near.read_exact(&mut [0]).unwrap();
-            assert_eq!(piece(&mut near), b"me");
-            let good = piece(&mut near) == password.as_bytes();
-            near.write_all(&[1, u8::from(!good)]).unwrap();
-            if !good {
-                return;
-            }
+        for near in listener.incoming() {
+            let near = near.unwrap();
+            std::thread::spawn(move || serve(near, password));
         }
-        let mut request = [0; 4];
-        near.read_exact(&mut request).unwrap();
-        let mut address = vec![0; if request[3] == 1 { 4 } else { 0 }];
-        near.read_exact(&mut address).unwrap();
-        if request[3] == 3 {
-            let mut length = [0];
-            near.read_exact(&mut length).unwrap();
-            near.read_exact(&mut vec![0; length[0].into()]).unwrap();
-        }
-        let mut target = [0; 2];
-        near.read_exact(&mut target).unwrap();
-        let mut far = TcpStream::connect(("127.0.0.1", u16::from_be_bytes(target))).unwrap();
-        near.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 0]).unwrap();
-        let (mut a, mut b) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-        std::thread::spawn(move || std::io::copy(&mut a, &mut b));
-        let _ = std::io::copy(&mut far, &mut near);
     });
     port
+}
+
+fn serve(mut near: TcpStream, password: Option<&'static str>) {
+    let mut head = [0; 2];
+    near.read_exact(&mut head).unwrap();
+    let mut methods = vec![0; head[1].into()];
+    near.read_exact(&mut methods).unwrap();
+    near.write_all(&[5, if password.is_some() { 2 } else { 0 }]).unwrap();
+    if let Some(password) = password {
+        let piece = |near: &mut TcpStream| {
+            let mut length = [0];
+            near.read_exact(&mut length).unwrap();
+            let mut text = vec![0; length[0].into()];
+            near.read_exact(&mut text).unwrap();
+            text
+        };
+        near.read_exact(&mut [0]).unwrap();
+        assert_eq!(piece(&mut near), b"me");
+        let good = piece(&mut near) == password.as_bytes();
+        near.write_all(&[1, u8::from(!good)]).unwrap();
+        if !good {
+            return;
+        }
+    }
+    let mut request = [0; 4];
+    near.read_exact(&mut request).unwrap();
+    let mut address = vec![0; if request[3] == 1 { 4 } else { 0 }];
+    near.read_exact(&mut address).unwrap();
+    if request[3] == 3 {
+        let mut length = [0];
+        near.read_exact(&mut length).unwrap();
+        near.read_exact(&mut vec![0; length[0].into()]).unwrap();
+    }
+    let mut target = [0; 2];
+    near.read_exact(&mut target).unwrap();
+    let mut far = TcpStream::connect(("127.0.0.1", u16::from_be_bytes(target))).unwrap();
+    near.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 0]).unwrap();
+    let (mut a, mut b) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+    std::thread::spawn(move || std::io::copy(&mut a, &mut b));
+    let _ = std::io::copy(&mut far, &mut near);
 }
 
 #[tokio::test]
