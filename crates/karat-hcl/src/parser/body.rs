@@ -36,7 +36,12 @@ impl Parser<'_> {
         let mut seen = std::collections::HashMap::new();
         let limit = braces.and_then(|b| b.close).unwrap_or(self.tokens.len() - 1);
         loop {
+            // Errors may have led beyond the closing brace.
+            if braces.is_some_and(|b| b.close.is_some_and(|close| self.pos > close)) {
+                return items;
+            }
             let next = self.peek();
+            let before = self.pos;
             match next.kind {
                 K::Newline => {
                     self.bump();
@@ -77,17 +82,18 @@ impl Parser<'_> {
                         self.unclosed_block(braces, Some(next));
                         return items;
                     }
-                    let before = self.pos;
                     match self.item(limit) {
                         Ok(item) => self.add(&mut items, &mut seen, item),
                         Err(Abort) => self.recover(before, limit),
                     }
                 }
                 _ => {
-                    let before = self.pos;
                     self.not_an_item(next);
                     self.recover(before, limit);
                 }
+            }
+            if self.pos <= before {
+                self.bump();
             }
         }
     }

@@ -459,9 +459,12 @@ impl Parser<'_> {
                 K::Newline => {
                     self.bump();
                 }
-                K::CloseBrace => {
+                K::CloseBrace if self.pairs[open] == Some(self.next_index()) => {
                     self.bump();
                     return Ok(ExprKind::Object(items));
+                }
+                K::CloseBrace | K::End if self.pairs[open].is_none() => {
+                    return self.unclosed(open, "object");
                 }
                 _ => match self.object_item(open) {
                     Ok(item) => {
@@ -674,7 +677,7 @@ impl Parser<'_> {
             None
         };
         let closer = if makes_object { K::CloseBrace } else { K::CloseBracket };
-        if !self.at(closer) {
+        if !self.at(closer) || self.pairs[open] != Some(self.next_index()) {
             return self
                 .bad_for(open, if makes_object { "\"}\" ends it" } else { "\"]\" ends it" });
         }

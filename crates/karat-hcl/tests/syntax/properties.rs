@@ -204,6 +204,29 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_generated_files(
+        text in file(),
+        outer in any::<bool>(),
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0..4usize), 1..6),
+        insert in prop::sample::select(vec!["", "{", "}", "[", "]", "(", ")", "\"", "${", "\n", ","]),
+    ) {
+        let text = if outer { std::format!("outer {{\n{text}}}\n") } else { text };
+        let mut chars: Vec<char> = text.chars().collect();
+        for (index, len) in cuts {
+            if !chars.is_empty() {
+                let at = index.index(chars.len());
+                let end = (at + len).min(chars.len());
+                chars.splice(at..end, insert.chars());
+            }
+        }
+        check_any(&chars.into_iter().collect::<String>());
+    }
+}
+
 /// Cutting a valid file anywhere, or taking a byte out of it, gives errors but never a panic.
 #[test]
 fn damaged_files() {
