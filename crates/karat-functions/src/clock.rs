@@ -5,8 +5,18 @@ use std::fmt::Write as _;
 
 /// Names of the months.
 pub(crate) const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 /// Names of the days of the week, from Sunday.
@@ -151,9 +161,39 @@ fn days_in(year: i128, month: u32) -> u32 {
 /// One element of a layout, as the text that stands for it there.
 const ELEMENTS: &[&str] = &[
     // Longer texts stand before those that begin alike.
-    "January", "Jan", "Monday", "Mon", "MST", "002", "01", "02", "03", "04", "05", "06", "2006",
-    "__2", "_2", "15", "1", "2", "3", "4", "5", "PM", "pm", "-07:00:00", "-070000", "-07:00",
-    "-0700", "-07", "Z07:00:00", "Z070000", "Z07:00", "Z0700", "Z07",
+    "January",
+    "Jan",
+    "Monday",
+    "Mon",
+    "MST",
+    "002",
+    "01",
+    "02",
+    "03",
+    "04",
+    "05",
+    "06",
+    "2006",
+    "__2",
+    "_2",
+    "15",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "PM",
+    "pm",
+    "-07:00:00",
+    "-070000",
+    "-07:00",
+    "-0700",
+    "-07",
+    "Z07:00:00",
+    "Z070000",
+    "Z07:00",
+    "Z0700",
+    "Z07",
 ];
 
 /// Finds the element that a layout begins with.
@@ -224,7 +264,7 @@ impl Moment {
     }
 
     fn put_element(&self, out: &mut String, element: &str, civil: &Civil) {
-        let half = if civil.hour % 12 == 0 { 12 } else { civil.hour % 12 };
+        let half = if civil.hour.is_multiple_of(12) { 12 } else { civil.hour % 12 };
         let month = MONTHS[civil.month as usize - 1];
         let weekday = WEEKDAYS[civil.weekday as usize];
         let _ = match element {
@@ -500,9 +540,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
         if digits.is_empty() && fraction.is_empty() {
             return Err(invalid());
         }
-        let unit_end = after
-            .find(|c: char| c == '.' || c.is_ascii_digit())
-            .unwrap_or(after.len());
+        let unit_end = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_end);
         let scale: u64 = match unit {
             "" => return Err(format!("missing unit in duration {text:?}")),
@@ -569,8 +607,14 @@ mod tests {
             moment.format("Mon, 02 Jan 2006 15:04:05 MST"),
             "Tue, 02 Jan 2018 23:12:01 -0700"
         );
-        assert_eq!(moment.format("2006-01-02T15:04:05.000000000Z07:00"), "2018-01-02T23:12:01.500000000-07:00");
-        assert_eq!(moment.format("3:04PM .999 January Januaryx Janx"), "11:12PM .5 January Januaryx Janx");
+        assert_eq!(
+            moment.format("2006-01-02T15:04:05.000000000Z07:00"),
+            "2018-01-02T23:12:01.500000000-07:00"
+        );
+        assert_eq!(
+            moment.format("3:04PM .999 January Januaryx Janx"),
+            "11:12PM .5 January Januaryx Janx"
+        );
         assert_eq!(moment.format("_2006 __2 002 _2"), "_2018   2 002  2");
     }
 
@@ -587,9 +631,16 @@ mod tests {
     #[test]
     fn strictness() {
         for bad in [
-            "2018-12-02t03:04:05z", "2018-12-02T3:04:05Z", "2018-12-02T03:04:05,5Z", "2018-12-02",
-            "2018-02-30T03:04:05Z", "2018-12-02T24:00:00Z", "2018-12-02T03:04:05+24:00",
-            " 2018-12-02T03:04:05Z", "2018-12-02T03:04:60Z", "2018-12-02T03:04:05Zx",
+            "2018-12-02t03:04:05z",
+            "2018-12-02T3:04:05Z",
+            "2018-12-02T03:04:05,5Z",
+            "2018-12-02",
+            "2018-02-30T03:04:05Z",
+            "2018-12-02T24:00:00Z",
+            "2018-12-02T03:04:05+24:00",
+            " 2018-12-02T03:04:05Z",
+            "2018-12-02T03:04:60Z",
+            "2018-12-02T03:04:05Zx",
         ] {
             assert!(parse_rfc3339(bad, Reading::Strict).is_err(), "{bad}");
         }

@@ -32,8 +32,11 @@ fn scale(x: f64, power: i64) -> f64 {
         return f64::INFINITY.copysign(x);
     }
     // What is below the normal range is rounded once, in the last multiplication.
-    let (exponent, rest) =
-        if exponent < -1022 { (exponent + 53, 1.0 / (1_u64 << 53) as f64) } else { (exponent, 1.0) };
+    let (exponent, rest) = if exponent < -1022 {
+        (exponent + 53, 1.0 / (1_u64 << 53) as f64)
+    } else {
+        (exponent, 1.0)
+    };
     let bits = fraction.to_bits() & !(0x7ff << 52) | ((exponent + 1023) as u64) << 52;
     rest * f64::from_bits(bits)
 }

@@ -152,7 +152,10 @@ mod tests {
         assert_eq!(cluster_count("\u{915}\u{94d}\u{937}"), 2);
         assert_eq!(cluster_count("\u{1f1eb}\u{1f1f7}\u{1f1e9}"), 2);
         assert_eq!(cluster_count("\u{ac01}"), 1);
-        assert_eq!(clusters("\u{915}\u{94d}\u{937}").collect::<Vec<_>>(), ["\u{915}\u{94d}", "\u{937}"]);
+        assert_eq!(
+            clusters("\u{915}\u{94d}\u{937}").collect::<Vec<_>>(),
+            ["\u{915}\u{94d}", "\u{937}"]
+        );
     }
 
     #[test]

@@ -147,8 +147,8 @@ impl World for MemoryWorld {
         if self.files.contains_key(&path) {
             return Ok(FileKind::Regular);
         }
-        let is_folder = path == self.working_folder
-            || self.files.keys().any(|file| file.starts_with(&path));
+        let is_folder =
+            path == self.working_folder || self.files.keys().any(|file| file.starts_with(&path));
         if is_folder { Ok(FileKind::Directory) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 

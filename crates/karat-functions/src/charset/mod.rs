@@ -65,7 +65,8 @@ impl Charset {
                     return Err(lacking);
                 }
                 if matches!(other, Table::Gbk)
-                    && let Some(private) = text.chars().find(|c| ('\u{e000}'..='\u{f8ff}').contains(c))
+                    && let Some(private) =
+                        text.chars().find(|c| ('\u{e000}'..='\u{f8ff}').contains(c))
                 {
                     return Err(private);
                 }

@@ -127,11 +127,8 @@ impl Block {
     }
 
     fn show(&self) -> String {
-        let prefix = if self.is_mapped(self.first) {
-            self.prefix.saturating_sub(96)
-        } else {
-            self.prefix
-        };
+        let prefix =
+            if self.is_mapped(self.first) { self.prefix.saturating_sub(96) } else { self.prefix };
         format!("{}/{prefix}", self.show_address(&self.first))
     }
 

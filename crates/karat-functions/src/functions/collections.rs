@@ -121,7 +121,10 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     ),
     shaped(
         "zipmap",
-        &[Param::new("keys", Kind::ListOfString).marked(), Param::new("values", Kind::Any).marked()],
+        &[
+            Param::new("keys", Kind::ListOfString).marked(),
+            Param::new("values", Kind::Any).marked(),
+        ],
         zipmap_type,
         "Makes a map of a list of keys and a list of values, or an object of a list and a tuple.",
         &[("zipmap([\"a\", \"b\"], [1, 2])", "{a = 1, b = 2}")],
@@ -137,8 +140,8 @@ fn coalesce_type(args: &[Value], _: &dyn CallContext) -> Result<Type, FunctionEr
 
 fn coalesce(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
     for (index, arg) in args.iter().enumerate() {
-        let arg = convert(arg, ty)
-            .map_err(|error| FunctionError::argument(index, error.to_string()))?;
+        let arg =
+            convert(arg, ty).map_err(|error| FunctionError::argument(index, error.to_string()))?;
         if !arg.is_known() {
             return Ok(Value::unknown(ty.clone()));
         }
@@ -229,8 +232,9 @@ fn lookup(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
     let found = input.as_map().and_then(|elements| elements.get(text(key)));
     let value = match found {
         Some(value) => value.clone(),
-        None => convert(&args[2], ty)
-            .map_err(|error| FunctionError::argument(2, error.to_string()))?,
+        None => {
+            convert(&args[2], ty).map_err(|error| FunctionError::argument(2, error.to_string()))?
+        }
     };
     Ok(value.with_marks(&marks))
 }
@@ -244,8 +248,7 @@ fn merge_type(args: &[Value], _: &dyn CallContext) -> Result<Type, FunctionError
             Type::Dynamic => return Ok(Type::Dynamic),
             Type::Object(_) if arg.is_null() => {}
             Type::Object(object) => {
-                attributes
-                    .extend(object.attrs.iter().map(|(name, ty)| (name.clone(), ty.clone())));
+                attributes.extend(object.attrs.iter().map(|(name, ty)| (name.clone(), ty.clone())));
             }
             Type::Map(element) => match arg.as_map() {
                 Some(elements) => {
@@ -255,7 +258,8 @@ fn merge_type(args: &[Value], _: &dyn CallContext) -> Result<Type, FunctionError
                 None => all_known &= arg.is_null(),
             },
             other => {
-                let message = format!("arguments must be maps or objects, not {}", other.friendly());
+                let message =
+                    format!("arguments must be maps or objects, not {}", other.friendly());
                 return Err(FunctionError::argument(index, message));
             }
         }
@@ -290,9 +294,7 @@ fn merge(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
 fn values_type(args: &[Value], _: &dyn CallContext) -> Result<Type, FunctionError> {
     match args[0].ty() {
         Type::Map(element) => Ok(Type::list((**element).clone())),
-        Type::Object(object) => {
-            Ok(Type::tuple(object.attrs.values().cloned().collect::<Vec<_>>()))
-        }
+        Type::Object(object) => Ok(Type::tuple(object.attrs.values().cloned().collect::<Vec<_>>())),
         _ => fail("the argument must be a map or an object"),
     }
 }

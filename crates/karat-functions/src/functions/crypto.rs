@@ -22,11 +22,7 @@ const DEFAULT_COST: i64 = 10;
 /// The longest password in bytes.
 const MAX_PASSWORD: usize = 72;
 
-const fn digest(
-    name: &'static str,
-    doc: &'static str,
-    body: crate::function::BodyFn,
-) -> Function {
+const fn digest(name: &'static str, doc: &'static str, body: crate::function::BodyFn) -> Function {
     Function { not_null: false, ..fixed(name, &[STR], Kind::String, doc, &[], body) }
 }
 
@@ -69,14 +65,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     }),
     Function {
         not_null: false,
-        ..fixed(
-            "uuidv4",
-            &[],
-            Kind::String,
-            "Makes a new random UUID at every call.",
-            &[],
-            uuidv4,
-        )
+        ..fixed("uuidv4", &[], Kind::String, "Makes a new random UUID at every call.", &[], uuidv4)
     },
     Function {
         not_null: false,

@@ -17,7 +17,10 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         &[Param::new("format", Kind::String), Param::new("time", Kind::String)],
         Kind::String,
         "Shows a time of RFC 3339 by a format of letters: YYYY YY, M MM MMM MMMM, D DD, EEE EEEE, h hh (24 hours), H HH (12 hours), AA aa, m mm, s ss, Z ZZZ ZZZZ ZZZZZ. Other letters stand in quotes.",
-        &[("formatdate(\"DD MMM YYYY hh:mm ZZZ\", \"2018-01-02T23:12:01Z\")", "02 Jan 2018 23:12 UTC")],
+        &[(
+            "formatdate(\"DD MMM YYYY hh:mm ZZZ\", \"2018-01-02T23:12:01Z\")",
+            "02 Jan 2018 23:12 UTC",
+        )],
         formatdate,
     ),
     Function {
@@ -91,11 +94,7 @@ fn moment_of(timestamp: jiff::Timestamp) -> Moment {
     Moment::utc(seconds, nanos.rem_euclid(1_000_000_000) as u32)
 }
 
-fn started(
-    args: &[Value],
-    cx: &dyn CallContext,
-    show: fn(&Moment, &str) -> String,
-) -> Outcome {
+fn started(args: &[Value], cx: &dyn CallContext, show: fn(&Moment, &str) -> String) -> Outcome {
     let moment = moment_of(cx.world().started());
     match args {
         [] => string(moment.format(RFC3339)),
@@ -247,8 +246,8 @@ fn show_verb(moment: &Moment, verb: &str) -> Result<String, FunctionError> {
 fn timeadd(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
     let moment = parse_rfc3339(text(&args[0]), Reading::Strict)
         .map_err(|message| FunctionError::argument(0, timestamp_error(&message)))?;
-    let duration = parse_duration(text(&args[1]))
-        .map_err(|message| FunctionError::argument(1, message))?;
+    let duration =
+        parse_duration(text(&args[1])).map_err(|message| FunctionError::argument(1, message))?;
     string(moment.plus(duration).rfc3339())
 }
 

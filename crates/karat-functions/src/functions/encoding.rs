@@ -127,9 +127,7 @@ fn textencodebase64(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
     let charset = charset(&args[1])?;
     match charset.encode(text(&args[0])) {
         Ok(bytes) => string(BASE64_STANDARD.encode(bytes)),
-        Err(lacking) => {
-            fail_at(0, format!("{} has no {lacking:?}", text(&args[1])))
-        }
+        Err(lacking) => fail_at(0, format!("{} has no {lacking:?}", text(&args[1]))),
     }
 }
 

@@ -25,7 +25,10 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             &[FORMAT],
             Kind::String,
             "Builds a text by verbs: %s text, %d whole number, %f %e %g number, %x %o %b in bases, %t bool, %q quoted, %v by itself, %#v as JSON. Between % and the verb may stand flags (- + 0 # space), a width, .precision and [argument].",
-            &[("format(\"%s has %d\", \"Ann\", 3)", "Ann has 3"), ("format(\"%05.1f\", 3.14)", "003.1")],
+            &[
+                ("format(\"%s has %d\", \"Ann\", 3)", "Ann has 3"),
+                ("format(\"%05.1f\", 3.14)", "003.1"),
+            ],
             format,
         )
     },
@@ -265,7 +268,9 @@ fn put(out: &mut String, verb: &Verb<'_>, arg: &Value) -> Shown {
         'b' | 'd' | 'o' | 'x' | 'X' => put_integer(out, verb, arg),
         'e' | 'E' | 'f' | 'g' | 'G' => put_float(out, verb, arg),
         's' | 'q' => put_text(out, verb, arg),
-        other => Err(format!("there is no verb {other:?}; the verbs are b d e E f g G o q s t v x X")),
+        other => {
+            Err(format!("there is no verb {other:?}; the verbs are b d e E f g G o q s t v x X"))
+        }
     }
 }
 
@@ -297,7 +302,11 @@ fn put_text(out: &mut String, verb: &Verb<'_>, arg: &Value) -> Shown {
         }
         _ => text,
     };
-    if verb.letter == 'q' { pad(out, verb, &quote(text)) } else { pad(out, verb, text) }
+    if verb.letter == 'q' {
+        pad(out, verb, &quote(text));
+    } else {
+        pad(out, verb, text);
+    }
     Ok(())
 }
 

@@ -233,7 +233,9 @@ impl<'s> Reader<'s> {
                     self.at += 1;
                     out.push(self.escape()?);
                 }
-                c if (c as u32) < 0x20 => return self.unexpected("text (control characters are escaped)"),
+                c if (c as u32) < 0x20 => {
+                    return self.unexpected("text (control characters are escaped)");
+                }
                 c => {
                     out.push(c);
                     self.at += c.len_utf8();

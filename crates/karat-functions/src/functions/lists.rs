@@ -119,7 +119,11 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             &[],
             Kind::ListOfNumber,
             "Counts from a start (0) to a limit, without it, in steps (1 or -1). At most 1024 numbers.",
-            &[("range(3)", "[0, 1, 2]"), ("range(4, 1)", "[4, 3, 2]"), ("range(0, 1, 0.5)", "[0, 0.5]")],
+            &[
+                ("range(3)", "[0, 1, 2]"),
+                ("range(4, 1)", "[4, 3, 2]"),
+                ("range(0, 1, 0.5)", "[0, 0.5]"),
+            ],
             range,
         )
     },

@@ -42,7 +42,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         Kind::Number,
         "Gives the logarithm of a number, with the precision of 64-bit floats.",
         &[("log(100, 10)", "2")],
-        |args, _, _| Ok(floats(args, |num, base| ln(num) / ln(base))?),
+        |args, _, _| floats(args, |num, base| ln(num) / ln(base)),
     ),
     Function {
         variadic: Some(NUMBERS),
@@ -80,7 +80,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         Kind::Number,
         "Raises a number to a power, with the precision of 64-bit floats.",
         &[("pow(2, 3)", "8")],
-        |args, _, _| Ok(floats(args, pow)?),
+        |args, _, _| floats(args, pow),
     ),
     fixed(
         "signum",
@@ -152,9 +152,7 @@ fn parseint(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
     };
     match Number::parse_radix(text(&args[0]), radix) {
         Ok(number) => Ok(Value::number(number)),
-        Err(_) => {
-            fail_at(0, format!("{:?} is no whole number in base {base}", text(&args[0])))
-        }
+        Err(_) => fail_at(0, format!("{:?} is no whole number in base {base}", text(&args[0]))),
     }
 }
 

@@ -11,8 +11,7 @@ use crate::args::{Outcome, fail, fail_at, string, text};
 use crate::function::{CallContext, Function, FunctionError, Kind, Param};
 use crate::regexp::{Groups, Pattern};
 
-const PARAMS: &[Param] =
-    &[Param::new("pattern", Kind::String), Param::new("string", Kind::String)];
+const PARAMS: &[Param] = &[Param::new("pattern", Kind::String), Param::new("string", Kind::String)];
 
 /// All functions of this group.
 pub(crate) const FUNCTIONS: &[Function] = &[
@@ -21,7 +20,10 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         PARAMS,
         |args, _| Ok(pattern_type(&args[0])?.unwrap_or(Type::Dynamic)),
         "Gives the first match of a pattern: the text itself, or, with groups, a tuple of them, or, with named groups, an object.",
-        &[("regex(\"[a-z]+\", \"12abc\")", "abc"), ("regex(\"(\\\\d+)-(\\\\d+)\", \"1-2\")", "[\"1\", \"2\"]")],
+        &[
+            ("regex(\"[a-z]+\", \"12abc\")", "abc"),
+            ("regex(\"(\\\\d+)-(\\\\d+)\", \"1-2\")", "[\"1\", \"2\"]"),
+        ],
         regex,
     ),
     shaped(
@@ -47,9 +49,8 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 ];
 
 fn compile(arg: &Value, position: usize) -> Result<Pattern, FunctionError> {
-    Pattern::new(text(arg)).map_err(|message| {
-        FunctionError::argument(position, format!("invalid pattern: {message}"))
-    })
+    Pattern::new(text(arg))
+        .map_err(|message| FunctionError::argument(position, format!("invalid pattern: {message}")))
 }
 
 /// What a match of the pattern is; `None` while the pattern is unknown.

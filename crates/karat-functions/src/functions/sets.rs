@@ -78,8 +78,8 @@ fn agree(args: &[Value], ty: &Type) -> Result<(), FunctionError> {
 fn converted(args: &[Value], ty: &Type) -> Result<Option<Vec<Value>>, FunctionError> {
     let mut sets = Vec::with_capacity(args.len());
     for (index, arg) in args.iter().enumerate() {
-        let set = convert(arg, ty)
-            .map_err(|error| FunctionError::argument(index, error.to_string()))?;
+        let set =
+            convert(arg, ty).map_err(|error| FunctionError::argument(index, error.to_string()))?;
         if !set.is_wholly_known() {
             return Ok(None);
         }
@@ -92,8 +92,8 @@ fn union(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
     agree(args, ty)?;
     let mut all = Vec::new();
     for (index, arg) in args.iter().enumerate() {
-        let set = convert(arg, ty)
-            .map_err(|error| FunctionError::argument(index, error.to_string()))?;
+        let set =
+            convert(arg, ty).map_err(|error| FunctionError::argument(index, error.to_string()))?;
         all.extend(set.as_slice().unwrap_or_default().iter().cloned());
     }
     Ok(sequence(ty, all))

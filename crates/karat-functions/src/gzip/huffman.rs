@@ -150,7 +150,8 @@ fn length_counts(sorted: &[(u32, usize)], limit: usize) -> Vec<usize> {
     const NEVER: u64 = u64::MAX;
     let count = sorted.len();
     let limit = limit.min(count - 1);
-    let frequency = |at: usize| sorted.get(at).map_or(NEVER, |(frequency, _)| u64::from(*frequency));
+    let frequency =
+        |at: usize| sorted.get(at).map_or(NEVER, |(frequency, _)| u64::from(*frequency));
 
     /// What one level of the merge is about to do.
     #[derive(Clone)]

@@ -112,8 +112,7 @@ impl Matcher<'_> {
                     return;
                 }
             }
-            let candidate =
-                if self.index < insert_end { self.insert(self.index) } else { None };
+            let candidate = if self.index < insert_end { self.insert(self.index) } else { None };
             let (before, before_offset) = (self.length, self.offset);
             self.length = MIN_MATCH - 1;
             self.offset = 0;
@@ -182,9 +181,7 @@ impl Matcher<'_> {
                 break;
             }
             match self.previous[candidate % WINDOW].checked_sub(1) {
-                Some(next)
-                    if next >= self.base && oldest.is_none_or(|oldest| next >= oldest) =>
-                {
+                Some(next) if next >= self.base && oldest.is_none_or(|oldest| next >= oldest) => {
                     candidate = next;
                 }
                 _ => break,
@@ -193,7 +190,8 @@ impl Matcher<'_> {
     }
 
     fn write_block(&mut self, end: usize) {
-        let input = self.block_start.filter(|start| *start <= end).map(|start| &self.data[start..end]);
+        let input =
+            self.block_start.filter(|start| *start <= end).map(|start| &self.data[start..end]);
         self.block_start = Some(end);
         self.out.block(&self.tokens, input);
         self.tokens.clear();

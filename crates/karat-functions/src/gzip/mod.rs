@@ -34,7 +34,7 @@ mod tests {
             state = state.wrapping_mul(1_103_515_245).wrapping_add(12_345);
             let start = (state >> 8) as usize % (out.len() + 1);
             let count = 3 + (state >> 4) as usize % 40;
-            if state % 3 == 0 || start + count > out.len() {
+            if state.is_multiple_of(3) || start + count > out.len() {
                 out.push((state >> 16) as u8 % 64 + 32);
             } else {
                 out.extend_from_within(start..start + count);

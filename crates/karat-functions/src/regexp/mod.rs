@@ -40,9 +40,7 @@ impl Pattern {
         let mut translator = Translator::new(pattern);
         let translated = translator.translate()?;
         let engine = meta::Builder::new()
-            .configure(
-                meta::Config::new().utf8_empty(true).nfa_size_limit(Some(MAX_PROGRAM)),
-            )
+            .configure(meta::Config::new().utf8_empty(true).nfa_size_limit(Some(MAX_PROGRAM)))
             .syntax(syntax::Config::new().utf8(false).nest_limit(16 * MAX_DEPTH as u32))
             .build(&translated)
             .map_err(|error| {
@@ -133,9 +131,7 @@ fn reference(text: &str) -> Option<(&str, &str)> {
         Some(inner) => (inner, true),
         None => (text, false),
     };
-    let end = inner
-        .find(|c: char| !(c.is_alphabetic() || c.is_numeric_digit() || c == '_'))
-        .unwrap_or(inner.len());
+    let end = inner.find(|c: char| !is_name(c)).unwrap_or(inner.len());
     if end == 0 {
         return None;
     }
@@ -143,15 +139,19 @@ fn reference(text: &str) -> Option<(&str, &str)> {
     if braced { rest.strip_prefix('}').map(|rest| (name, rest)) } else { Some((name, rest)) }
 }
 
-trait DecimalDigit {
-    fn is_numeric_digit(self) -> bool;
-}
-
-impl DecimalDigit for char {
-    fn is_numeric_digit(self) -> bool {
-        // Letters and decimal digits of every script may stand in a name.
-        self.is_ascii_digit() || (!self.is_ascii() && self.is_numeric())
-    }
+/// May the character stand in the name of a group that a replacement refers to?
+fn is_name(c: char) -> bool {
+    use unicode_general_category::{GeneralCategory as Category, get_general_category};
+    c == '_'
+        || matches!(
+            get_general_category(c),
+            Category::UppercaseLetter
+                | Category::LowercaseLetter
+                | Category::TitlecaseLetter
+                | Category::ModifierLetter
+                | Category::OtherLetter
+                | Category::DecimalNumber
+        )
 }
 
 /// A name that is a plain number.
@@ -456,12 +456,9 @@ impl<'p> Translator<'p> {
 
     /// A backslash outside of a class.
     fn backslash(&mut self, sequence: &mut Vec<Item>) -> Result<(), String> {
-        for (escape, text) in [
-            ("\\A", "\\A"),
-            ("\\z", "\\z"),
-            ("\\b", "(?-u:\\b)"),
-            ("\\B", "(?-u:\\B)"),
-        ] {
+        for (escape, text) in
+            [("\\A", "\\A"), ("\\z", "\\z"), ("\\b", "(?-u:\\b)"), ("\\B", "(?-u:\\B)")]
+        {
             if self.eat(escape) {
                 sequence.push(Item::new(text));
                 return Ok(());
@@ -599,8 +596,7 @@ impl<'p> Translator<'p> {
     /// A bracketed class, as a class of the engine.
     fn class(&mut self) -> Result<String, String> {
         let start = self.at;
-        let missing =
-            |this: &Self| Err(format!("missing closing ]: `{}`", &this.pattern[start..]));
+        let missing = |this: &Self| Err(format!("missing closing ]: `{}`", &this.pattern[start..]));
         self.at += 1;
         let mut out = String::from("[");
         if self.eat("^") {

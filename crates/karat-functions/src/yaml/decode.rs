@@ -75,11 +75,7 @@ struct Reader<'b, 'r> {
 }
 
 fn at(event: &Event, message: impl std::fmt::Display) -> String {
-    format!(
-        "line {}, column {}: {message}",
-        event.start_mark.line + 1,
-        event.start_mark.column + 1
-    )
+    format!("line {}, column {}: {message}", event.start_mark.line + 1, event.start_mark.column + 1)
 }
 
 impl Reader<'_, '_> {

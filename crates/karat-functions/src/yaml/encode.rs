@@ -14,12 +14,7 @@ const INDENT: usize = 2;
 
 /// Writes a wholly known value.
 pub(crate) fn encode(value: &Value) -> String {
-    let mut writer = Writer {
-        out: String::new(),
-        column: 0,
-        whitespace: true,
-        indention: true,
-    };
+    let mut writer = Writer { out: String::new(), column: 0, whitespace: true, indention: true };
     writer.node(value, None, Place::Root);
     writer.line(0);
     if is_plain(value) {
@@ -70,8 +65,8 @@ impl Writer {
 
     /// Begins a line with some indentation, unless this one is no longer than that.
     fn line(&mut self, indent: usize) {
-        let here = self.indention
-            && (self.column < indent || (self.column == indent && self.whitespace));
+        let here =
+            self.indention && (self.column < indent || (self.column == indent && self.whitespace));
         if !here {
             self.line_break();
         }

@@ -78,9 +78,7 @@ pub(super) fn resolve(
 /// Can a text that begins like this mean anything but itself?
 fn may_mean_more(text: &str) -> bool {
     text.is_empty()
-        || text.starts_with([
-            '+', '-', '.', 'y', 'Y', 'n', 'N', 't', 'T', 'f', 'F', 'o', 'O', '~',
-        ])
+        || text.starts_with(['+', '-', '.', 'y', 'Y', 'n', 'N', 't', 'T', 'f', 'F', 'o', 'O', '~'])
         || text.starts_with(|c: char| c.is_ascii_digit())
 }
 
