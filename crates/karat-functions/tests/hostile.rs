@@ -139,7 +139,7 @@ fn value() -> impl Strategy<Value = Value> {
     ]);
     let leaf = prop_oneof![
         4 => text().prop_map(Value::string),
-        2 => number.prop_map(|text| Value::number(Number::parse(text).expect("a number"))),
+        2 => number.prop_map(|text| Value::number(Number::parse(text).expect("these are all numbers"))),
         1 => any::<bool>().prop_map(Value::bool),
         1 => prop::sample::select(vec![
             Value::untyped_null(),

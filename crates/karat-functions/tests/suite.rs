@@ -2,6 +2,8 @@
 //! that every function has its section there. `tests/suite/expressions/README.md` tells
 //! how cases are written.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
