@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 use karat_functions::{CallContext, Function, FunctionError, World};
@@ -10,7 +11,8 @@ use karat_hcl::diag::{Diagnostic, Diagnostics, SourceId, Span};
 use karat_hcl::parse_template;
 use karat_value::{Type, Value, convert};
 
-use crate::evaluator::{Evaluator, evaluate};
+use crate::budget::Budget;
+use crate::evaluator::{Evaluator, evaluate_within};
 use crate::references::references;
 use crate::scope::{Environment, Functions, Scope};
 use crate::special;
@@ -181,7 +183,7 @@ impl Evaluator {
             self.give_up(span);
             return Value::dynamic();
         }
-        let context = Context { environment: scope.environment() };
+        let context = Context { environment: scope.environment(), budget: self.budget.clone() };
         match karat_functions::call(function, &values, &context) {
             Ok(value) => {
                 if self.budget.take(weight(&value)) {
@@ -272,6 +274,7 @@ fn call_failed(
 /// What functions know of where they are called.
 struct Context<'a> {
     environment: &'a Environment<'a>,
+    budget: Rc<Budget>,
 }
 
 impl CallContext for Context<'_> {
@@ -325,7 +328,7 @@ impl CallContext for Context<'_> {
                 ));
             }
         }
-        let (value, diags) = evaluate(&expr, &scope);
+        let (value, diags) = evaluate_within(&expr, &scope, &self.budget);
         if diags.has_errors() { Err(fail(&diags)) } else { Ok(value) }
     }
 }

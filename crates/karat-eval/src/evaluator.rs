@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use karat_hcl::ast::{
@@ -23,7 +24,16 @@ use crate::scope::Scope;
 /// An evaluation that takes more than some million steps or makes a text of more than 64 MiB is
 /// given up with an error that nothing in the expression can hide.
 pub fn evaluate(expr: &Expr, scope: &Scope<'_>) -> (Value, Diagnostics) {
-    let evaluator = Evaluator::new();
+    evaluate_within(expr, scope, &Rc::new(Budget::new()))
+}
+
+/// [`evaluate`] as a part of another evaluation, out of the same budget.
+pub(crate) fn evaluate_within(
+    expr: &Expr,
+    scope: &Scope<'_>,
+    budget: &Rc<Budget>,
+) -> (Value, Diagnostics) {
+    let evaluator = Evaluator::new(budget.clone());
     let mut diags = Diagnostics::new();
     let value = evaluator.eval(expr, scope, &mut diags);
     if let Some(place) = evaluator.given_up.take() {
@@ -85,7 +95,7 @@ pub fn evaluate_as(expr: &Expr, want: &Type, scope: &Scope<'_>) -> (Value, Diagn
 
 /// One evaluation.
 pub(crate) struct Evaluator {
-    pub(crate) budget: Budget,
+    pub(crate) budget: Rc<Budget>,
     /// Where the evaluation was given up.
     given_up: Cell<Option<Span>>,
     /// What [`ExprKind::SplatItem`] stands for, the innermost last.
@@ -93,12 +103,8 @@ pub(crate) struct Evaluator {
 }
 
 impl Evaluator {
-    pub(crate) fn new() -> Self {
-        Self {
-            budget: Budget::new(),
-            given_up: Cell::new(None),
-            splat_items: RefCell::new(Vec::new()),
-        }
+    pub(crate) fn new(budget: Rc<Budget>) -> Self {
+        Self { budget, given_up: Cell::new(None), splat_items: RefCell::new(Vec::new()) }
     }
 
     /// Ends the evaluation: it costs too much.
@@ -361,6 +367,15 @@ fn variable(ident: &Ident, scope: &Scope<'_>, diags: &mut Diagnostics) -> Value 
         return value.clone();
     }
     let names = scope.names();
+    if names.is_empty() {
+        diags.push(
+            Diagnostic::error("Variables not allowed")
+                .detail("Variables may not be used here.")
+                .at(ident.span)
+                .hint(format!("If \"{}\" is meant as text, put it in quotes.", ident.name)),
+        );
+        return Value::dynamic();
+    }
     diags.push(
         Diagnostic::error("Unknown variable")
             .detail(format!("There is no variable named \"{}\".", ident.name))

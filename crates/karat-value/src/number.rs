@@ -61,6 +61,8 @@ impl std::error::Error for NumberError {}
 /// Precision of numbers that were written as text.
 const TEXT_PREC: u16 = 512;
 const INT_PREC: u16 = 64;
+/// No number is written with more digits.
+const MAX_DIGITS: usize = 1_000_000;
 
 impl Number {
     /// Zero.
@@ -408,6 +410,9 @@ fn parse(text: &str) -> Result<Float, NumberError> {
     let digits = digits.trim_start_matches('0');
     if digits.is_empty() {
         return Ok(Float::zero(neg, TEXT_PREC));
+    }
+    if digits.len() > MAX_DIGITS {
+        return Err(NumberError::NotANumber);
     }
     let mant = UBig::from_str_radix(digits, 10).map_err(|_| NumberError::NotANumber)?;
     let shift = -(fraction.len() as i64);

@@ -53,6 +53,14 @@ pub(crate) fn unify_kind(types: &[Type], lossy: bool) -> Option<Unified> {
     if types.iter().all(|ty| ty == first) {
         return Some(Unified::Type(first.clone()));
     }
+    // Many values are of few types.
+    let mut distinct: Vec<Type> = Vec::new();
+    for ty in types {
+        if !distinct.contains(ty) {
+            distinct.push(ty.clone());
+        }
+    }
+    let types = distinct.as_slice();
     let count = |f: fn(&Type) -> bool| types.iter().filter(|ty| f(ty)).count();
     let maps = count(|ty| matches!(ty, Type::Map(_)));
     let lists = count(|ty| matches!(ty, Type::List(_)));
@@ -170,19 +178,61 @@ fn mixed(
 
 /// The first of the types, the most general ones first, that all others convert to.
 fn by_preference(types: &[Type], lossy: bool) -> Option<Unified> {
-    let mut order: Vec<&Type> = types.iter().collect();
-    order.sort_by_key(|ty| rank(ty));
     let fits = |want: &Type| types.iter().all(|ty| ty == want || is_convertible(ty, want, lossy));
-    order.into_iter().find(|want| fits(want)).cloned().map(Unified::Type)
+    let want = most_general_first(types).into_iter().find(|want| fits(want))?;
+    Some(Unified::Type(want.clone()))
 }
 
-fn rank(ty: &Type) -> u8 {
-    match ty {
-        Type::String | Type::List(_) | Type::Map(_) => 0,
-        Type::Tuple(_) | Type::Object(_) => 1,
-        Type::Number | Type::Bool | Type::Set(_) => 2,
-        Type::Dynamic => 3,
+/// A topological order: generality is no total order.
+fn most_general_first(types: &[Type]) -> Vec<&Type> {
+    let mut rest: Vec<&Type> = types.iter().collect();
+    let mut result = Vec::with_capacity(rest.len());
+    while !rest.is_empty() {
+        let is_top = |ty: &&&Type| rest.iter().all(|other| generality(other, ty) <= 0);
+        // Should there be a circle, it is cut at its first member.
+        let top = rest.iter().position(|ty| is_top(&ty)).unwrap_or(0);
+        result.push(rest.remove(top));
     }
+    result
+}
+
+/// Positive when `a` is the more general type, negative when `b` is, 0 when neither.
+fn generality(a: &Type, b: &Type) -> i8 {
+    match (a, b) {
+        // A type that is known decides before one that is not.
+        (Type::Dynamic, Type::Dynamic) => 0,
+        (Type::Dynamic, _) => -1,
+        (_, Type::Dynamic) => 1,
+        (Type::String, Type::Number | Type::Bool) => 1,
+        (Type::Number | Type::Bool, Type::String) => -1,
+        (Type::List(a), Type::List(b))
+        | (Type::Set(a), Type::Set(b))
+        | (Type::Map(a), Type::Map(b)) => generality(a, b),
+        (Type::List(_) | Type::Tuple(_), Type::Set(_))
+        | (Type::List(_), Type::Tuple(_))
+        | (Type::Map(_), Type::Object(_)) => 1,
+        (Type::Set(_), Type::List(_) | Type::Tuple(_))
+        | (Type::Tuple(_), Type::List(_))
+        | (Type::Object(_), Type::Map(_)) => -1,
+        (Type::Object(a), Type::Object(b)) if a.attrs.keys().eq(b.attrs.keys()) => {
+            all_parts(a.attrs.values().zip(b.attrs.values()))
+        }
+        (Type::Tuple(a), Type::Tuple(b)) if a.len() == b.len() => all_parts(a.iter().zip(b.iter())),
+        _ => 0,
+    }
+}
+
+/// One is more general than the other if no part says the opposite.
+fn all_parts<'t>(parts: impl Iterator<Item = (&'t Type, &'t Type)>) -> i8 {
+    let (mut above, mut below) = (false, false);
+    for (a, b) in parts {
+        match generality(a, b) {
+            0 => {}
+            1.. => above = true,
+            _ => below = true,
+        }
+    }
+    i8::from(above) - i8::from(below)
 }
 
 fn checked(types: &[Type], result: Type, lossy: bool) -> Option<Unified> {
