@@ -14,11 +14,13 @@ use karat_testing::qemu::{Firmware, Qemu};
 
 use crate::support::*;
 
-/// Says on the serial console how the start ended, what is mounted, and grows the second disk.
-const REPORT: &str = "[Service]\nType=simple\nStandardOutput=file:/dev/ttyS0\nStandardError=file:/dev/ttyS0\n\
-    ExecStart=/bin/sh -c 'sleep 1; systemctl is-system-running --wait; systemctl --failed --plain; \
-    findmnt -no SOURCE,OPTIONS /; mount /dev/vdb /mnt && resize2fs /dev/vdb && df --output=size /mnt; \
-    echo marker-end'\n";
+/// Says in the kernel's log, which no login prompt can cut off, how the start ended and what is
+/// mounted, and grows the second disk.
+const REPORT: &str = "[Service]\nType=simple\nExecStart=/bin/sh -c '( \
+    systemctl is-system-running --wait; systemctl --failed --plain --no-legend; \
+    findmnt -no SOURCE,OPTIONS /; mount /dev/vdb /mnt && resize2fs /dev/vdb && \
+    df --output=size /mnt; echo end ) 2>&1 | \
+    while read line; do echo \"report: $$line\" > /dev/kmsg; done'\n";
 
 #[test]
 #[ignore = "needs a Debian root directory in KARAT_TEST_ROOT"]
@@ -43,13 +45,18 @@ fn both_containers_boot_on_both_firmwares() {
         for firmware in [Firmware::Bios, Firmware::Uefi] {
             let machine = Qemu::new(&output.path, firmware).unwrap();
             let machine = machine.extra(["-drive", &drive]).start().unwrap();
-            machine.wait_for("marker-end", Duration::from_secs(300)).unwrap();
+            machine.wait_for("report: end", Duration::from_secs(300)).unwrap();
             let console = machine.console();
-            assert!(console.lines().any(|line| line.trim() == "running"), "{console}");
-            assert!(console.contains("/dev/vda3 rw"), "{console}");
-            let sizes = console.lines().filter_map(|line| line.trim().parse::<u64>().ok());
+            let said: Vec<&str> = console
+                .lines()
+                .filter_map(|line| line.split_once("report: "))
+                .map(|(_, said)| said.trim())
+                .collect();
+            assert!(said.contains(&"running"), "{said:?}\n{console}");
+            assert!(said.iter().any(|line| line.starts_with("/dev/vda3 rw")), "{said:?}");
+            let sizes = said.iter().filter_map(|line| line.parse::<u64>().ok());
             let size = sizes.max();
-            assert!(size > Some(19 << 20), "{size:?}\n{console}");
+            assert!(size > Some(19 << 20), "{said:?}");
         }
     }
 }
