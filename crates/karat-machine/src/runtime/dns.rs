@@ -22,9 +22,10 @@ const AT_ONCE: usize = 256;
 /// What the resolver knows itself. Names are in lower case, without a final dot.
 pub(super) type Names = BTreeMap<String, Ipv4Addr>;
 
-/// Serves until the sockets fail or the task is dropped.
-pub(super) async fn serve(udp: UdpSocket, tcp: TcpListener, names: Names) {
-    let names = Arc::new(names);
+/// Serves until the sockets fail or the task is dropped. Without `ask_host` only own names are
+/// answered, the rest is a failure.
+pub(super) async fn serve(udp: UdpSocket, tcp: TcpListener, names: Names, ask_host: bool) {
+    let names = Arc::new((names, ask_host));
     let udp = Arc::new(udp);
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let mut tasks = JoinSet::new();
@@ -57,7 +58,7 @@ pub(super) async fn serve(udp: UdpSocket, tcp: TcpListener, names: Names) {
     }
 }
 
-async fn serve_stream(mut stream: TcpStream, names: &Names) -> io::Result<()> {
+async fn serve_stream(mut stream: TcpStream, names: &(Names, bool)) -> io::Result<()> {
     loop {
         let length = stream.read_u16().await?;
         let mut question = vec![0; usize::from(length)];
@@ -74,11 +75,16 @@ async fn write_framed(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> 
     stream.write_all(&framed).await
 }
 
-async fn answer(question: &[u8], names: &Names, stream: bool) -> Option<Vec<u8>> {
+async fn answer(
+    question: &[u8],
+    (names, ask_host): &(Names, bool),
+    stream: bool,
+) -> Option<Vec<u8>> {
     if let Some(own) = own_answer(question, names) {
         return Some(own);
     }
-    for resolver in host_resolvers() {
+    let resolvers = if *ask_host { host_resolvers() } else { Vec::new() };
+    for resolver in resolvers {
         let asked = async {
             if stream {
                 ask_stream(question, resolver).await

@@ -20,7 +20,7 @@ use super::metadata::Tree;
 use super::network::{self, Forward};
 use super::recover::MachineRecord;
 use super::rootfs::{NewFile, RootFs};
-use super::spec::{MachineSpec, Network};
+use super::spec::MachineSpec;
 use super::wire::{self, Answer, Op};
 use super::{METADATA_ADDRESS, RESOLVER_ADDRESS, dns, files, metadata};
 
@@ -180,12 +180,10 @@ impl Machine {
 
     async fn connect_network(&self) -> Result<()> {
         let Inner { client, spec, .. } = &*self.inner;
-        let outbound = match spec.network {
-            Network::Outbound => Some(network::choose_outbound()?),
-            Network::Closed => None,
-        };
+        let outbound = network::choose_outbound(spec.network)?;
         let address = outbound.as_ref().map_or(Ipv4Addr::LOCALHOST, network::own_address);
         let loopback = vec![METADATA_ADDRESS, RESOLVER_ADDRESS];
+        let ask_host = outbound.is_some();
         client.call(Op::Network(wire::Network { loopback, outbound }), &[]).await?;
 
         let mut names: dns::Names = spec
@@ -202,7 +200,7 @@ impl Machine {
         let tree = Tree::new(spec, &address.to_string());
         let mut running = self.running();
         running.address = Some(address);
-        running.servers.push(tokio::spawn(dns::serve(udp, tcp, names)));
+        running.servers.push(tokio::spawn(dns::serve(udp, tcp, names, ask_host)));
         running.servers.push(tokio::spawn(metadata::serve(http, tree)));
         Ok(())
     }
@@ -404,15 +402,8 @@ impl Machine {
         if self.wait_stopped(Duration::from_millis(100)).await {
             return true;
         }
-        let ask = Exec::new(["systemctl", "is-system-running"]);
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&said);
-        let output = Output::new(move |_, bytes| {
-            sink.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        });
-        let asked = exec::run(&self.inner.client, Exec { output, ..ask }).await;
-        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.is_err() || said.is_empty() || said.starts_with(b"stopping")
+        let ask = exec::run(&self.inner.client, Exec::shell(IS_ALIVE));
+        !matches!(ask.await, Ok(status) if status.success())
     }
 
     /// Removes a file of the machine; one that is not there is removed already.
@@ -554,11 +545,12 @@ impl Machine {
     /// As [`Machine::run`].
     pub async fn revive(&self, cancel: &CancellationToken) -> Result<()> {
         while self.is_running() {
-            let asked = self.systemctl(&["is-system-running"]);
-            let said = unless_cancelled(cancel, asked).await.unwrap_or_default();
-            // Nothing is said by one that ends just now.
-            let said = said.trim();
-            if !said.is_empty() && said != "stopping" && said != "offline" {
+            let asked = self.exec(Exec::shell(IS_ALIVE));
+            let alive = unless_cancelled(cancel, asked).await;
+            if matches!(&alive, Err(RuntimeError::Cancelled)) {
+                return Err(RuntimeError::Cancelled);
+            }
+            if alive.is_ok_and(|status| status.success()) {
                 return Ok(());
             }
             unless_cancelled(cancel, async {
@@ -610,6 +602,11 @@ impl Machine {
         self.inner.client.close(graceful).await
     }
 }
+
+/// Succeeds where systemd is not on its way down. One that ends just now says nothing, or what
+/// its absence looks like.
+const IS_ALIVE: &str = "case $(systemctl is-system-running 2>/dev/null) in \
+     running|degraded|starting|initializing|maintenance) ;; *) exit 1 ;; esac";
 
 /// A root where nothing is: what remains after the end.
 fn empty_root() -> Option<RootFs> {

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::client::Client;
 use super::error::{Result, RuntimeError};
+use super::spec::Network;
 use super::wire::{Op, Outbound, OutboundProgram, Socket};
 
 /// Networks a machine may get; the first that the host itself does not use. All machines may
@@ -33,18 +34,20 @@ pub(super) fn find_program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Chooses the program and the network.
-pub(super) fn choose_outbound() -> Result<Outbound> {
-    let program =
-        [(OutboundProgram::Slirp4netns, "slirp4netns"), (OutboundProgram::Pasta, "pasta")]
-            .into_iter()
-            .find_map(|(program, name)| find_program(name).map(|path| (program, path)));
-    let Some((program, path)) = program else {
-        return Err(RuntimeError::Missing {
-            program: "slirp4netns\" or \"pasta",
-            package: "slirp4netns or passt",
-        });
+/// Chooses the program and the network; none for a closed one.
+pub(super) fn choose_outbound(network: Network) -> Result<Option<Outbound>> {
+    const SLIRP: (OutboundProgram, &str) = (OutboundProgram::Slirp4netns, "slirp4netns");
+    const PASTA: (OutboundProgram, &str) = (OutboundProgram::Pasta, "pasta");
+    let (candidates, program, package): (&[_], _, _) = match network {
+        Network::Closed => return Ok(None),
+        Network::Slirp4netns => (&[SLIRP], "slirp4netns", "slirp4netns"),
+        Network::Pasta => (&[PASTA], "pasta", "passt"),
+        Network::Outbound => (&[SLIRP, PASTA], "slirp4netns\" or \"pasta", "slirp4netns or passt"),
     };
+    let found = candidates
+        .iter()
+        .find_map(|(program, name)| find_program(name).map(|path| (*program, path)));
+    let (program, path) = found.ok_or(RuntimeError::Missing { program, package })?;
     if !PathBuf::from("/dev/net/tun").exists() {
         return Err(RuntimeError::Specification {
             what:
@@ -54,7 +57,7 @@ pub(super) fn choose_outbound() -> Result<Outbound> {
         });
     }
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
-    Ok(Outbound { program, path, prefix: free_prefix(&routes) })
+    Ok(Some(Outbound { program, path, prefix: free_prefix(&routes) }))
 }
 
 /// The machine's own address in a network.

@@ -167,6 +167,10 @@ pub enum Network {
     /// By `slirp4netns` or `pasta`, whichever is installed, in this order.
     #[default]
     Outbound,
+    /// By `slirp4netns`.
+    Slirp4netns,
+    /// By `pasta`.
+    Pasta,
     /// Not at all: only the metadata server and names given in the specification are there.
     Closed,
 }

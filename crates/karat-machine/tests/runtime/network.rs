@@ -3,7 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use karat_machine::runtime::{Exec, Machine};
+use karat_component::ExitStatus;
+use karat_machine::runtime::{Exec, Machine, Network};
 use tokio_util::sync::CancellationToken;
 
 use super::common::{SUITES, folder, is_root, spec};
@@ -76,6 +77,31 @@ async fn cloud_init_ssh_and_the_world() {
         );
         assert!(machine.connect(1).await.is_err());
         machine.stop(Duration::from_secs(30)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_program_carries_packets_and_none_does_not() {
+    if !is_root() {
+        return;
+    }
+    let dir = folder();
+    for (name, network, expected) in [
+        ("slirp", Network::Slirp4netns, 0),
+        ("pasta", Network::Pasta, 0),
+        ("closed", Network::Closed, 100),
+    ] {
+        let mut spec = spec(&format!("kt-net-{name}"), "bookworm", dir.path());
+        spec.boot = false;
+        spec.network = network;
+        let (machine, _) = Machine::start(spec, &CancellationToken::new()).await.unwrap();
+        let out =
+            machine.output_of(Exec::shell("apt-get update -o APT::Update::Error-Mode=any 2>&1"));
+        let (status, text) = out.await.unwrap();
+        assert_eq!(status, ExitStatus::Code(expected), "{name}: {text}");
+        let id = shell(&machine, "curl -s http://169.254.169.254/latest/meta-data/instance-id");
+        assert_eq!(id.await, format!("kt-net-{name}"));
+        machine.stop(Duration::from_secs(5)).await.unwrap();
     }
 }
 

@@ -1,0 +1,184 @@
+//! Step `export`: bootable disks from the layers.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use karat_component::{Events, SagaContext};
+use karat_disk::{BootSpec, DiskSpec, Format, write_disk};
+use karat_saga::{Lifetime, Step, StepContext, StepError};
+use serde::{Deserialize, Serialize};
+
+use super::capture::CaptureOutput;
+use super::validate::{Disk, Validated};
+use super::{node, open_store, parse_digest};
+
+/// Writes the disks in a folder of their own beside their place, then renames them, so that what
+/// stood there before stands until the new ones are whole.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ExportStep {
+    disk: Disk,
+    state_dir: PathBuf,
+    directory: PathBuf,
+    name: String,
+    staging: PathBuf,
+    epoch: Option<i64>,
+    /// The topmost folder that is made for the output, if one is.
+    #[serde(default)]
+    made: Option<PathBuf>,
+}
+
+/// The disks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ExportOutput {
+    pub(super) files: Vec<FileStamp>,
+    pub(super) root_uuid: String,
+}
+
+/// A file, and how to tell whether it is still as it was left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileStamp {
+    pub(super) path: PathBuf,
+    size: u64,
+    modified: (i64, i64),
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sha256: Option<String>,
+}
+
+impl FileStamp {
+    fn of(path: &Path, sha256: Option<String>) -> io::Result<Self> {
+        let meta = std::fs::metadata(path)?;
+        let modified = (meta.mtime(), meta.mtime_nsec());
+        Ok(Self { path: path.to_owned(), size: meta.len(), modified, sha256 })
+    }
+
+    /// Whether nothing has written to the file since.
+    pub(super) fn is_current(&self) -> bool {
+        let now = Self::of(&self.path, self.sha256.clone());
+        now.is_ok_and(|now| now == *self)
+    }
+}
+
+impl ExportStep {
+    pub(super) fn new(validated: &Validated, disk: &Disk, cx: &SagaContext) -> Self {
+        let source = &cx.build.local_name;
+        let directory = disk.directory.clone().unwrap_or_else(|| format!("output-{source}").into());
+        let directory = std::path::absolute(&directory).unwrap_or(directory);
+        let made = directory.ancestors().take_while(|dir| !dir.exists()).last().map(Path::to_owned);
+        Self {
+            name: disk.name.clone().unwrap_or_else(|| source.clone()),
+            staging: directory.join(format!(".{}", cx.token)),
+            disk: disk.clone(),
+            state_dir: cx.state_dir.clone(),
+            epoch: validated.normalise.epoch,
+            made,
+            directory,
+        }
+    }
+
+    fn outputs(&self) -> Vec<karat_disk::Output> {
+        let output = |ending: &str, format| karat_disk::Output {
+            path: self.staging.join(format!("{}.{ending}", self.name)),
+            format,
+            digest: self.disk.checksum,
+        };
+        let compress = self.disk.compress;
+        let raw = self.disk.raw.then(|| output("raw", Format::Raw));
+        let qcow2 = self.disk.qcow2.then(|| output("qcow2", Format::Qcow2 { compress }));
+        raw.into_iter().chain(qcow2).collect()
+    }
+
+    fn write(&self, layer: &str, events: &Events, cancel: &AtomicBool) -> Result<ExportOutput, StepError> {
+        let failed = |e| StepError::because("could not read the layers", e);
+        let store = open_store(&self.state_dir)?;
+        let digest = parse_digest(layer)?;
+        let entries = store.merged_entries(digest).map_err(failed)?;
+        let epoch = match self.epoch {
+            Some(epoch) => epoch,
+            None => store.info(digest).map_err(failed)?.epoch,
+        };
+        let spec = DiskSpec {
+            seed: layer.as_bytes().to_vec(),
+            size: self.disk.size,
+            margin: self.disk.free,
+            time: epoch,
+            boot: Some(BootSpec {
+                firmware: self.disk.firmware(),
+                kernel_command_line: self.disk.kernel_command_line.clone(),
+                ..BootSpec::default()
+            }),
+            ..DiskSpec::default()
+        };
+        let cannot = |e: io::Error| {
+            StepError::because(format!("could not write to {}", self.directory.display()), e)
+        };
+        std::fs::create_dir_all(&self.staging).map_err(cannot)?;
+        let progress = |p: karat_disk::Progress| {
+            events.progress("writing the disk", p.done, Some(p.total), "bytes");
+        };
+        let report = write_disk(&spec, &entries, &self.outputs(), &progress, cancel);
+        let report = report.map_err(|error| match error {
+            karat_disk::Error::Cancelled => StepError::cancelled(),
+            other => StepError::because("could not write the disk", other),
+        })?;
+        let mut files = Vec::new();
+        for written in report.outputs {
+            let name = written.path.file_name().unwrap_or_default();
+            let target = self.directory.join(name);
+            std::fs::rename(&written.path, &target).map_err(cannot)?;
+            let sum = written.sha256.map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect());
+            files.push(FileStamp::of(&target, sum).map_err(cannot)?);
+        }
+        std::fs::remove_dir_all(&self.staging).map_err(cannot)?;
+        Ok(ExportOutput { files, root_uuid: report.root_uuid.to_string() })
+    }
+}
+
+impl Step for ExportStep {
+    const KIND: &'static str = "machine.export";
+    type Output = ExportOutput;
+
+    fn lifetime(&self) -> Lifetime {
+        Lifetime::Kept
+    }
+
+    async fn run(&self, cx: &StepContext) -> Result<ExportOutput, StepError> {
+        let layer: CaptureOutput = cx.output(node::CAPTURE)?;
+        let events = cx.service::<Events>()?;
+        events.say(format!("Writing {}", self.directory.join(&self.name).display()));
+        let cancel = Arc::new(AtomicBool::new(false));
+        let (step, events, flag) = (self.clone(), Arc::clone(&events), Arc::clone(&cancel));
+        let mut task =
+            tokio::task::spawn_blocking(move || step.write(&layer.layer, &events, &flag));
+        let result = tokio::select! {
+            result = &mut task => result,
+            () = cx.token().cancelled() => {
+                cancel.store(true, Ordering::Relaxed);
+                task.await
+            }
+        };
+        result.map_err(|e| StepError::because("could not write the disk", e))?
+    }
+
+    /// Removes what is half done, and the folders that were made for it if nothing is in them.
+    /// Disks that were renamed to their place are whole, and stay.
+    async fn undo(&self, _: &StepContext, _: Option<ExportOutput>) -> Result<(), StepError> {
+        let removed = match std::fs::remove_dir_all(&self.staging) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StepError::because(
+                format!("could not remove {}", self.staging.display()),
+                e,
+            )),
+            _ => Ok(()),
+        };
+        if let Some(made) = &self.made {
+            for dir in self.directory.ancestors().take_while(|dir| dir.starts_with(made)) {
+                if std::fs::remove_dir(dir).is_err() {
+                    break;
+                }
+            }
+        }
+        removed
+    }
+}
