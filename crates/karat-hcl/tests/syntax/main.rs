@@ -3,4 +3,5 @@
 mod dump;
 mod format;
 mod properties;
+mod schema;
 mod suite;
