@@ -246,18 +246,7 @@ impl Session {
         &self,
         cancel: &CancellationToken,
     ) -> Result<(SessionChannel, Arc<Live>), SshError> {
-        let live = {
-            let mut live = self.inner.live.lock().await;
-            if live.connection.handle.is_closed() {
-                self.inner.events.message(format!(
-                    "the connection to {} was lost ({}); connecting again",
-                    self.inner.config.address(),
-                    live.connection.end()
-                ));
-                *live = self.reach(cancel).await?;
-            }
-            Arc::clone(&live)
-        };
+        let live = self.alive(cancel).await?;
         let channel = tokio::select! {
             channel = live.take(&self.inner.config) => channel?,
             () = cancel.cancelled() => return Err(SshError::Cancelled),
@@ -402,6 +391,10 @@ impl Live {
             self.connection.handle.disconnect(russh::Disconnect::ByApplication, "done", "en").await;
     }
 
+    pub(crate) fn end(&self) -> String {
+        self.connection.end()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.connection.handle.is_closed()
     }
@@ -414,5 +407,19 @@ impl Live {
 impl Session {
     pub(crate) async fn live(&self) -> Arc<Live> {
         Arc::clone(&*self.inner.live.lock().await)
+    }
+
+    /// The connection, made again if it was lost.
+    pub(crate) async fn alive(&self, cancel: &CancellationToken) -> Result<Arc<Live>, SshError> {
+        let mut live = self.inner.live.lock().await;
+        if live.is_closed() {
+            self.inner.events.message(format!(
+                "the connection to {} was lost ({}); connecting again",
+                self.inner.config.address(),
+                live.end()
+            ));
+            *live = self.reach(cancel).await?;
+        }
+        Ok(Arc::clone(&live))
     }
 }

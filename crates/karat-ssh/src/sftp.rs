@@ -6,9 +6,10 @@
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::FutureExt;
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::{Config, RawSftpSession};
@@ -73,6 +74,28 @@ impl Session {
         Ok(Sftp { raw })
     }
 
+    /// Answers that will never come are not waited for.
+    async fn while_connected(
+        &self,
+        work: BoxFuture<'_, Result<(), SshError>>,
+        cancel: &CancellationToken,
+    ) -> Result<(), SshError> {
+        let live = self.alive(cancel).await?;
+        let lost = async {
+            while !live.is_closed() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = lost => Err(SshError::Lost {
+                address: self.config().address(),
+                reason: live.end(),
+            }),
+            () = cancel.cancelled() => Err(SshError::Cancelled),
+        }
+    }
+
     pub(crate) async fn sftp_upload(
         &self,
         content: &mut (dyn AsyncRead + Send + Unpin),
@@ -86,10 +109,7 @@ impl Session {
                 .await
                 .map_err(|e| SshError::transfer("upload", to, e))
         };
-        tokio::select! {
-            done = work => done,
-            () = cancel.cancelled() => Err(SshError::Cancelled),
-        }
+        self.while_connected(work.boxed(), cancel).await
     }
 
     pub(crate) async fn sftp_download(
@@ -104,10 +124,7 @@ impl Session {
                 .await
                 .map_err(|e| SshError::transfer("download", from, e))
         };
-        tokio::select! {
-            done = work => done,
-            () = cancel.cancelled() => Err(SshError::Cancelled),
-        }
+        self.while_connected(work.boxed(), cancel).await
     }
 
     pub(crate) async fn sftp_upload_dir(
@@ -134,10 +151,7 @@ impl Session {
             stream::iter(files).buffer_unordered(FILES).try_collect::<Vec<()>>().await?;
             Ok(())
         };
-        tokio::select! {
-            done = work => done,
-            () = cancel.cancelled() => Err(SshError::Cancelled),
-        }
+        self.while_connected(work.boxed(), cancel).await
     }
 
     pub(crate) async fn sftp_download_dir(
@@ -167,10 +181,7 @@ impl Session {
             stream::iter(fetched).buffer_unordered(FILES).try_collect::<Vec<()>>().await?;
             Ok(())
         };
-        tokio::select! {
-            done = work => done,
-            () = cancel.cancelled() => Err(SshError::Cancelled),
-        }
+        self.while_connected(work.boxed(), cancel).await
     }
 }
 
