@@ -1,7 +1,7 @@
 //! Tokens to trees. Reading never fails: what cannot be read is reported, stands in the tree as
-//! [`ExprKind::Error`](crate::ast::ExprKind::Error), and reading goes on behind it.
+//! [`ExprKind::Error`], and reading goes on behind it.
 //!
-//! Before anything is read, [brackets](brackets) are paired over the whole text. So an error
+//! Before anything is read, brackets are paired over the whole text. So an error
 //! inside a pair never reaches beyond it, and one that was never closed is reported where it was
 //! opened, not at the end of the file.
 
