@@ -54,6 +54,9 @@ pub struct BuildInfo {
     pub force: bool,
     /// Whether `-debug` was given.
     pub debug: bool,
+    /// Whether what can be newer (packages, say) is looked up anew.
+    #[serde(default)]
+    pub update: bool,
     /// What to do when a step fails.
     pub on_error: OnError,
 }

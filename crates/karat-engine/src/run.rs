@@ -68,6 +68,8 @@ pub struct RunOptions {
     pub debug: bool,
     /// Whether to build what is up to date, and over what is there.
     pub force: bool,
+    /// Whether what can be newer (packages, say) is looked up anew.
+    pub update: bool,
 }
 
 /// What to run.
@@ -316,6 +318,7 @@ pub(crate) fn build_info(request: &RunRequest, build: &Build, run: &str) -> Buil
         run_uuid: run.to_owned(),
         force: request.options.force,
         debug: request.options.debug,
+        update: request.options.update,
         on_error: request.options.on_error,
     }
 }

@@ -158,6 +158,12 @@ impl Task {
         else {
             return Ok((Outcome::Finished, None, Vec::new(), Vec::new()));
         };
+        // What was only known during the build is known now.
+        let (fingerprint, chains) = if fingerprint.open.is_empty() {
+            (fingerprint, chains)
+        } else {
+            self.fingerprints(prepared.as_ref(), &self.settled(cx)).await?
+        };
         self.post_process(&records, builder, artifact, fingerprint, chains, Outcome::Finished, cancellation)
             .await
     }
@@ -198,6 +204,12 @@ impl Task {
             cache_dir: self.engine.cache_dir.clone(),
             fingerprint: None,
         }
+    }
+
+    /// The context as it is after the build, when nothing is to be looked up any more.
+    fn settled(&self, mut cx: SagaContext) -> SagaContext {
+        cx.build.update = false;
+        cx
     }
 
     async fn fingerprints(

@@ -30,6 +30,10 @@ pub(crate) struct BuildArgs {
     /// Builds what is up to date as well, and over what is there.
     #[arg(long)]
     force: bool,
+    /// Looks up anew what can be newer: the versions of packages. What comes out the same is not
+    /// built again.
+    #[arg(long)]
+    update: bool,
     /// Waits for Enter before each step; one build at a time.
     #[arg(long)]
     debug: bool,
@@ -132,6 +136,7 @@ pub(crate) fn run(args: BuildArgs, global: Global) -> Result<(), Failure> {
         on_error: args.on_error.into(),
         debug: args.debug,
         force: args.force,
+        update: args.update,
     };
     let runtime = runtime()?;
     runtime.block_on(async {
