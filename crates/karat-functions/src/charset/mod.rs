@@ -96,7 +96,11 @@ impl Charset {
                 .decode_without_bom_handling_and_without_replacement(bytes)
                 .map(std::borrow::Cow::into_owned),
         }?;
-        (!text.contains(char::REPLACEMENT_CHARACTER)).then_some(text)
+        // Two-byte codes for private use mean nothing outside of browsers.
+        let chinese = matches!(self.0, Table::Gbk | Table::Gb18030);
+        let private = |c: char| chinese && ('\u{e000}'..='\u{f8ff}').contains(&c);
+        let meaningless = |c: char| c == char::REPLACEMENT_CHARACTER || private(c);
+        (!text.contains(meaningless)).then_some(text)
     }
 }
 

@@ -139,13 +139,13 @@ fn coalesce_type(args: &[Value], _: &dyn CallContext) -> Result<Type, FunctionEr
 }
 
 fn coalesce(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
-    for (index, arg) in args.iter().enumerate() {
-        let arg =
-            convert(arg, ty).map_err(|error| FunctionError::argument(index, error.to_string()))?;
+    for arg in args {
+        // What turns out not to convert is passed over like a null.
+        let Ok(arg) = convert(arg, ty) else { continue };
         if !arg.is_known() {
             return Ok(Value::unknown(ty.clone()));
         }
-        if arg.is_null() || arg.as_str() == Some("") {
+        if arg.is_null() || (*ty == Type::String && arg.as_str() == Some("")) {
             continue;
         }
         return Ok(arg);

@@ -1,6 +1,6 @@
 //! Base64, gzip, character sets, URLs, CSV.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -168,16 +168,13 @@ fn csv_header(source: &str) -> Result<Vec<Arc<str>>, FunctionError> {
     let Some(fields) = reader.record().map_err(csv_error)? else {
         return fail_at(0, "the header line is missing");
     };
-    let mut names: Vec<Arc<str>> = Vec::with_capacity(fields.len());
-    for field in fields {
-        let name = Value::string(field);
-        let name = text(&name);
-        if names.iter().any(|known| **known == *name) {
-            return fail_at(0, format!("the column name {name:?} stands twice"));
-        }
-        names.push(name.into());
+    let names: Vec<Arc<str>> =
+        fields.into_iter().map(|field| text(&Value::string(field)).into()).collect();
+    let mut seen = HashSet::new();
+    match names.iter().find(|name| !seen.insert(Arc::clone(name))) {
+        Some(name) => fail_at(0, format!("the column name {name:?} stands twice")),
+        None => Ok(names),
     }
-    Ok(names)
 }
 
 fn csv_type(args: &[Value], _: &dyn CallContext) -> Result<Type, FunctionError> {

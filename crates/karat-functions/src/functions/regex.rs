@@ -6,6 +6,7 @@ use std::sync::Arc;
 use karat_value::{Type, Value};
 
 use super::collections::{fixed, sequence, shaped};
+use super::lists::MAX_ELEMENTS;
 use super::strings::MAX_TEXT;
 use crate::args::{Outcome, fail, fail_at, string, text};
 use crate::function::{CallContext, Function, FunctionError, Kind, Param};
@@ -106,7 +107,11 @@ fn regex(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
 fn regexall(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
     let pattern = compile(&args[0], 0)?;
     let text = text(&args[1]);
-    let found = pattern.all(text).map(|groups| result(&pattern, text, &groups)).collect();
+    let matches = pattern.all(text).take(MAX_ELEMENTS + 1);
+    let found: Vec<Value> = matches.map(|groups| result(&pattern, text, &groups)).collect();
+    if found.len() > MAX_ELEMENTS {
+        return fail(format!("the pattern matches more than {MAX_ELEMENTS} times"));
+    }
     Ok(sequence(ty, found))
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use karat_value::{Type, Value};
 
+use super::lists::MAX_ELEMENTS;
 use crate::args::{Outcome, fail, fail_at, string, text, whole};
 use crate::function::{CallContext, Function, Kind, Param, Place, Returns};
 use crate::text::{cluster_count, clusters, is_space, lower, title, upper};
@@ -261,6 +262,9 @@ fn split(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
     } else {
         whole.split(separator).map(Arc::from).collect()
     };
+    if pieces.len() > MAX_ELEMENTS {
+        return fail_at(1, format!("gives more than {MAX_ELEMENTS} pieces"));
+    }
     Ok(Value::string_list(pieces))
 }
 
