@@ -188,7 +188,9 @@ fn make(
     let cover = root.join("usr/bin/zstd");
     let made = zstd && cover.symlink_metadata().is_err();
     if zstd {
-        sandbox.shim("karat-copy", "exec cat")?;
+        // Some versions name a file last, others write to a pipe.
+        let copy = "for last; do :; done\nif [ -f \"$last\" ]; then exec cat \"$last\"; else exec cat; fi";
+        sandbox.shim("karat-copy", copy)?;
         if made {
             fs::write(&cover, b"").map_err(Error::io("make", &cover))?;
         }
@@ -229,8 +231,19 @@ fn make(
             .map_err(Error::io("decompress", &at))?;
         (plain, raw)
     };
+    let names = cpio_files(&plain);
+    if !names.iter().any(|name| name == b"init") {
+        return Err(Error::Archive {
+            what: format!("initramfs of {version}"),
+            reason: format!(
+                "`mkinitramfs` gave {} bytes with {} files and no `init` in them",
+                plain.len(),
+                names.len()
+            ),
+        });
+    }
     let mut files = BTreeMap::new();
-    for name in cpio_files(&plain) {
+    for name in names {
         let Ok(name) = String::from_utf8(name) else { continue };
         if let Some(at) = inside(root, &name) {
             files.insert(name, Digest::of_file(&at)?);

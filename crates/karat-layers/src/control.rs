@@ -81,10 +81,6 @@ impl Control {
     pub(crate) fn output(&self, line: impl Into<String>) {
         (self.report)(Progress::Output(line.into()));
     }
-
-    pub(crate) fn warn(&self, words: impl Into<String>) {
-        (self.report)(Progress::Warning(words.into()));
-    }
 }
 
 /// Runs `work` on every item with as many threads as there are processors, in order of the items.

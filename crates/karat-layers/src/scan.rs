@@ -15,8 +15,6 @@ use crate::control::parallel;
 use crate::manifest::{Item, Kind, Manifest};
 use crate::{Control, Digest, Error, Result};
 
-const OPAQUE: &str = "trusted.overlay.opaque";
-
 /// Reads the tree below `root`, hashing files on all processors.
 pub(crate) fn scan(root: &Path, control: &Control) -> Result<Manifest> {
     let mut found = Vec::with_capacity(16 << 10);
@@ -185,7 +183,7 @@ fn read_xattrs(at: &Path) -> Result<Xattrs> {
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         if name.starts_with(b"trusted.overlay.") {
             match name {
-                b"trusted.overlay.opaque" => opaque = get_xattr(at, OsStr::new(OPAQUE))? == b"y",
+                b"trusted.overlay.opaque" => opaque = get_xattr(at, OsStr::new("trusted.overlay.opaque"))? == b"y",
                 b"trusted.overlay.redirect" | b"trusted.overlay.metacopy" => {
                     return Err(Error::Archive {
                         what: at.display().to_string(),
@@ -220,17 +218,4 @@ fn get_xattr(at: &Path, name: &OsStr) -> Result<Vec<u8>> {
             Err(error) => return Err(Error::sys("read an extended attribute of", at)(error)),
         }
     }
-}
-
-/// Marks a directory as hiding what lower layers have under its name.
-pub(crate) fn mark_opaque(at: &Path) -> Result<()> {
-    rustix::fs::lsetxattr(at, OPAQUE, b"y", rustix::fs::XattrFlags::empty())
-        .map_err(Error::sys("mark as opaque", at))
-}
-
-/// Makes a whiteout: the mark that a name of a lower layer is removed.
-pub(crate) fn make_whiteout(at: &Path) -> Result<()> {
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
-    mknodat(CWD, at, FileType::CharacterDevice, Mode::empty(), 0)
-        .map_err(Error::sys("make a whiteout at", at))
 }

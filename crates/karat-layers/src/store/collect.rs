@@ -73,7 +73,26 @@ impl Store {
                 out.records += 1;
             }
         }
+        self.sweep_strays()?;
         Ok(out)
+    }
+
+    /// Removes small files that killed processes were about to move into place. Ones younger than
+    /// an hour may belong to a process that lives.
+    fn sweep_strays(&self) -> Result<()> {
+        let dir = self.dir().join("tmp");
+        for entry in fs::read_dir(&dir).map_err(Error::io("list", &dir))? {
+            let entry = entry.map_err(Error::io("list", &dir))?;
+            let name = entry.file_name();
+            let ours = name.as_encoded_bytes().starts_with(b"write-");
+            let age = entry.metadata().and_then(|meta| meta.modified()).ok();
+            let age = age.and_then(|time| time.elapsed().ok());
+            if ours && age.is_some_and(|age| age.as_secs() > 3600) {
+                // Another collection may have been faster.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
     }
 
     /// Reads a layer's files again and compares them with its manifest.

@@ -1,0 +1,9 @@
+//! Layers as their users see them. Most need root, and some the system's package archives; without
+//! root those tests end at once and say so.
+
+mod it {
+    mod bootstrap;
+    mod import;
+    mod layers;
+    mod support;
+}
