@@ -25,7 +25,7 @@ impl Communicator for SshCommunicator {
         let ended = self
             .0
             .exec(&command.line, stdin, &command.cancel, |stream, bytes| {
-                output.write(stream, bytes)
+                output.write(stream, bytes);
             })
             .await?;
         Ok(ended)
