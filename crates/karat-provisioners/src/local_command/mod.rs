@@ -1,0 +1,20 @@
+//! Scripts that run on the machine that the program runs on: what the provisioner and the
+//! post-processor `shell-local` share.
+//!
+//! | file | what |
+//! |---|---|
+//! | `config.rs` | the options |
+//! | `validate.rs` | options that were proved |
+//! | `run.rs` | script files, and what is run |
+//! | `process.rs` | one process and all that it started |
+
+mod config;
+mod process;
+mod run;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use config::LocalCommandConfig;
+pub use run::LocalContext;
+pub use validate::LocalCommand;
