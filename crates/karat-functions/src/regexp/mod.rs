@@ -17,6 +17,8 @@ use regex_automata::util::syntax;
 const MAX_REPEAT: u32 = 1000;
 /// The deepest nesting of groups.
 const MAX_DEPTH: usize = 1000;
+/// The stack that the engine may need for each nested group, in bytes.
+const STACK_PER_GROUP: usize = 32 << 10;
 /// The largest compiled program, in bytes.
 const MAX_PROGRAM: usize = 64 << 20;
 
@@ -39,17 +41,21 @@ impl Pattern {
     pub(crate) fn new(pattern: &str) -> Result<Self, String> {
         let mut translator = Translator::new(pattern);
         let translated = translator.translate()?;
-        let engine = meta::Builder::new()
-            .configure(meta::Config::new().utf8_empty(true).nfa_size_limit(Some(MAX_PROGRAM)))
-            .syntax(syntax::Config::new().utf8(false).nest_limit(16 * MAX_DEPTH as u32))
-            .build(&translated)
-            .map_err(|error| {
-                if error.size_limit().is_some() {
-                    format!("expression too large: `{pattern}`")
-                } else {
-                    format!("cannot compile `{pattern}`: {error}")
-                }
-            })?;
+        // The engine compiles nested groups by recursion.
+        let stack = STACK_PER_GROUP * (translator.depth + 8);
+        let build = || {
+            meta::Builder::new()
+                .configure(meta::Config::new().utf8_empty(true).nfa_size_limit(Some(MAX_PROGRAM)))
+                .syntax(syntax::Config::new().utf8(false).nest_limit(16 * MAX_DEPTH as u32))
+                .build(&translated)
+        };
+        let engine = stacker::maybe_grow(stack, stack, build).map_err(|error| {
+            if error.size_limit().is_some() {
+                format!("expression too large: `{pattern}`")
+            } else {
+                format!("cannot compile `{pattern}`: {error}")
+            }
+        })?;
         Ok(Self { engine, names: translator.names })
     }
 
@@ -195,11 +201,13 @@ struct Translator<'p> {
     at: usize,
     flags: Flags,
     names: Vec<Option<String>>,
+    /// The deepest nesting of groups so far.
+    depth: usize,
 }
 
 impl<'p> Translator<'p> {
     fn new(pattern: &'p str) -> Self {
-        Self { pattern, at: 0, flags: Flags::default(), names: Vec::new() }
+        Self { pattern, at: 0, flags: Flags::default(), names: Vec::new(), depth: 0 }
     }
 
     fn rest(&self) -> &'p str {
@@ -255,6 +263,7 @@ impl<'p> Translator<'p> {
                             capturing: true,
                         });
                     }
+                    self.depth = self.depth.max(open.len());
                     if open.len() > MAX_DEPTH {
                         return Err(format!("expression nests too deeply: `{}`", self.pattern));
                     }
@@ -725,4 +734,74 @@ fn posix_class(name: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!("[{sign}{ranges}]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The groups of the first match, as texts.
+    fn first<'t>(pattern: &str, text: &'t str) -> Option<Vec<Option<&'t str>>> {
+        let found = Pattern::new(pattern).unwrap().first(text)?;
+        Some(found.iter().map(|range| range.map(|(start, end)| &text[start..end])).collect())
+    }
+
+    #[test]
+    fn what_matches() {
+        assert_eq!(first("a|ab", "ab"), Some(vec![Some("a")]));
+        assert_eq!(first(r"\w+\b", "é a_1é"), Some(vec![Some("a_1")]));
+        assert_eq!(first("(?P<n>a)|(?P<n>b)", "b"), Some(vec![Some("b"), None, Some("b")]));
+        assert_eq!(first("(a){0}b", "ab"), Some(vec![Some("b"), None]));
+        assert_eq!(first(r"\Q.*\E+", "x.**"), Some(vec![Some(".**")]));
+        assert_eq!(first(r"(?U)a+", "aaa"), Some(vec![Some("a")]));
+        assert_eq!(first(r"\x{1F600}|\123", "S"), Some(vec![Some("S")]));
+        assert_eq!(first(r"(?i)\W", "ſK"), None);
+        assert_eq!(first(r"\B", "é"), Some(vec![Some("")]));
+    }
+
+    #[test]
+    fn empty_matches_stand_between_characters() {
+        let pattern = Pattern::new(r"\B").unwrap();
+        assert_eq!(pattern.all("éa").count(), 1);
+        let pattern = Pattern::new("x*").unwrap();
+        assert_eq!(pattern.replace_all("é日", "-", 100).as_deref(), Some("-é-日-"));
+        assert_eq!(pattern.replace_all("é日", "-----", 10), None);
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for pattern in [
+            "(",
+            ")",
+            "[",
+            "a**",
+            "*",
+            "a{1001}",
+            "(a{100}){11}",
+            r"\Z",
+            r"\8",
+            r"\C",
+            "(?=a)",
+            "(?<!a)",
+            "(?>a)",
+            "(?P<1-2>a)",
+            "(?P<n",
+            "[z-a]",
+            "[[:foo:]]",
+            r"\p{foo}",
+            r"\x{110000}",
+            "\\",
+        ] {
+            assert!(Pattern::new(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn depth_and_size_are_bounded() {
+        let nested = |depth: usize| format!("{}a{}", "(".repeat(depth), ")".repeat(depth));
+        assert_eq!(first(&nested(900), "a").unwrap().len(), 901);
+        assert!(Pattern::new(&nested(1001)).is_err());
+        assert!(Pattern::new(r"(\pL{100}){3}").is_ok());
+        assert!(Pattern::new(&r"\pL{1000}".repeat(40)).is_err());
+    }
 }
