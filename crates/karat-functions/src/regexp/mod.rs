@@ -43,18 +43,18 @@ impl Pattern {
         let translated = translator.translate()?;
         // The engine compiles nested groups by recursion.
         let stack = STACK_PER_GROUP * (translator.depth + 8);
-        let build = || {
+        let engine = stacker::maybe_grow(stack, stack, || {
             meta::Builder::new()
                 .configure(meta::Config::new().utf8_empty(true).nfa_size_limit(Some(MAX_PROGRAM)))
                 .syntax(syntax::Config::new().utf8(false).nest_limit(16 * MAX_DEPTH as u32))
                 .build(&translated)
-        };
-        let engine = stacker::maybe_grow(stack, stack, build).map_err(|error| {
-            if error.size_limit().is_some() {
-                format!("expression too large: `{pattern}`")
-            } else {
-                format!("cannot compile `{pattern}`: {error}")
-            }
+                .map_err(|error| {
+                    if error.size_limit().is_some() {
+                        format!("expression too large: `{pattern}`")
+                    } else {
+                        format!("cannot compile `{pattern}`: {error}")
+                    }
+                })
         })?;
         Ok(Self { engine, names: translator.names })
     }
