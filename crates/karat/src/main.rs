@@ -23,20 +23,22 @@ mod session;
 mod signals;
 mod world;
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args();
+    let mut args = std::env::args_os();
     let program = args.next().unwrap_or_default();
+    let args: Vec<OsString> = args.collect();
+    // The one process that a machine needs beside the program is the program itself.
+    if args.first().is_some_and(|a| a == karat_machine::runtime::SUPERVISOR_COMMAND) {
+        return karat_machine::runtime::supervisor_main(args.into_iter().skip(1));
+    }
     let as_packer = Path::new(&program).file_name().is_some_and(|name| name == "packer");
     if as_packer {
         report::out::errors_to_stdout();
     }
-    let args: Vec<String> = args.collect();
-    // The one process that a machine needs beside the program is the program itself.
-    if args.first().is_some_and(|a| a == "__machine") {
-        return ExitCode::from(karat_machine::runtime::supervisor_main(&args[1..]));
-    }
+    let args = args.into_iter().map(|a| a.to_string_lossy().into_owned()).collect();
     ExitCode::from(cli::run(args, as_packer))
 }

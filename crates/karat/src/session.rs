@@ -6,7 +6,7 @@ use std::sync::Arc;
 use karat_component::{Masker, PrepareContext, Prompt};
 use karat_config::Schema;
 use karat_engine::{Engine, RunOptions, RunRequest};
-use karat_hcl::diag::{Diagnostic, Diagnostics, SourceMap};
+use karat_hcl::diag::{Diagnostic, Diagnostics};
 use karat_plan::{Graph, Selection};
 use karat_saga::{Faults, Journal, Services};
 use karat_template::{Build, DataFetcher, DataRequest, Evaluated, Given, Load, load};
@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::TemplateArgs;
 use crate::error::Failure;
 use crate::report::diagnostics::Renderer;
-use crate::report::out;
 use crate::world::{Frozen, System};
 use crate::{components, env};
 

@@ -102,7 +102,7 @@ impl Show {
         if self.machine_readable {
             return Arc::new(Machine);
         }
-        self.human(out::is_terminal() && self.colour)
+        self.human(out::is_terminal())
     }
 
     /// The report of a run that is over.
@@ -111,7 +111,7 @@ impl Show {
     }
 
     fn human(self, live: bool) -> Arc<dyn Report> {
-        let colour = self.colour && out::is_terminal();
+        let colour = self.colour;
         Arc::new(Human::new(Style { colour, timestamps: self.timestamps, live }))
     }
 

@@ -51,12 +51,15 @@ pub(crate) fn run(args: ValidateArgs, global: Global) -> Result<(), Failure> {
             said(global, "Syntax-only check passed. Everything looks okay.");
             return Ok(());
         }
-        session.checked()?;
-        session.need_builds()?;
+        // Text that cannot be read leaves too little to say more of.
+        session.syntax_checked().or_else(|_| session.checked())?;
+        let mut diags = session.diags.clone();
         let selected = session.select(&args.select.only, &args.select.except)?;
         let request = session.request(selected, RunOptions::default());
         let engine = session::planner(std::sync::Arc::new(Nobody));
-        session.report(&engine.validate(&request))?;
+        diags.append(engine.validate(&request));
+        session.report(&diags)?;
+        session.need_builds()?;
         said(global, "The configuration is valid.");
         Ok(())
     })
