@@ -1,0 +1,102 @@
+//! Takes other files as the artifact.
+
+use std::path::PathBuf;
+
+use karat_component::{
+    Artifact, ComponentError, PostProcessContext, PostProcessor, Processed, ValidateContext,
+};
+use karat_config::Config;
+
+/// Puts other files in the place of the artifact: what the provisioners fetched from the machine,
+/// for example. The next post-processors work on these.
+///
+/// The artifact that was there before is kept, unless `keep_input_artifact = false`.
+#[derive(Clone, Debug, Config)]
+pub struct ArtificeConfig {
+    /// The files. Patterns with `*`, `?` and `[…]` stand for all files that match. Relative paths
+    /// start at the folder that the command is run in.
+    #[option(required)]
+    pub files: Vec<String>,
+}
+
+/// The post-processor `artifice`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Artifice;
+
+impl PostProcessor for Artifice {
+    const TYPE: &'static str = "artifice";
+    type Config = ArtificeConfig;
+    type Validated = ArtificeConfig;
+
+    fn validate(
+        &self,
+        config: ArtificeConfig,
+        cx: &mut ValidateContext<'_>,
+    ) -> Option<ArtificeConfig> {
+        if config.files.is_empty() {
+            cx.error("files", "No files specified in artifice configuration")
+                .detail("The list has to name one file at least.");
+        }
+        for file in &config.files {
+            if file.is_empty() {
+                cx.error("files", "The name of a file is empty");
+            } else if let Err(e) = glob::Pattern::new(file) {
+                cx.error("files", format!("\"{file}\" is no pattern")).detail(format!("{e}."));
+            }
+        }
+        Some(config)
+    }
+
+    async fn post_process(
+        &self,
+        config: &ArtificeConfig,
+        cx: &PostProcessContext,
+        artifact: Artifact,
+    ) -> Result<Processed, ComponentError> {
+        let files = found(config)?;
+        if !artifact.files.is_empty() {
+            cx.events.say(format!("Discarding files from artifact: {}", list(&artifact.files)));
+        }
+        cx.events.say(format!("Using these artifact files: {}", list(&files)));
+        let artifact = Artifact {
+            builder_id: "packer.post-processor.artifice".into(),
+            description: format!("Created artifact from files: {}", list(&files)),
+            files,
+            ..Artifact::default()
+        };
+        Ok(Processed { artifact: Some(artifact), keep: true, force: false })
+    }
+}
+
+fn found(config: &ArtificeConfig) -> Result<Vec<PathBuf>, ComponentError> {
+    let mut files = Vec::new();
+    for pattern in &config.files {
+        let exact = PathBuf::from(pattern);
+        if exact.exists() {
+            files.push(exact);
+            continue;
+        }
+        let unusable =
+            |e: String| ComponentError::new(format!("cannot look for \"{pattern}\": {e}"));
+        let matches = glob::glob(pattern).map_err(|e| unusable(e.to_string()))?;
+        let before = files.len();
+        for path in matches {
+            files.push(path.map_err(|e| unusable(e.to_string()))?);
+        }
+        if files.len() == before {
+            return Err(ComponentError::new(format!("no file is there for \"{pattern}\""))
+                .with_hint(
+                    "\"files\" has to name what the build made on this machine; relative paths \
+                     start at the folder that the command is run in",
+                ));
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    files.retain(|file| seen.insert(file.clone()));
+    Ok(files)
+}
+
+pub(crate) fn list(files: &[PathBuf]) -> String {
+    let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+    names.join(", ")
+}
