@@ -53,7 +53,10 @@ impl Builder for File {
             (true, None) => Some(From::Copy(config.source.into())),
             (false, Some(text)) => Some(From::Text(text)),
             (false, None) if cx.is_known("source") => {
-                cx.warning("content", "neither \"source\" nor \"content\" is set: the file will be empty");
+                cx.warning(
+                    "content",
+                    "neither \"source\" nor \"content\" is set: the file will be empty",
+                );
                 Some(From::Text(String::new()))
             }
             (false, None) => Some(From::Text(String::new())),
@@ -113,13 +116,16 @@ impl Step for WriteFile {
     async fn run(&self, cx: &StepContext) -> Result<(), StepError> {
         let events = cx.service::<Events>()?;
         let text = match &self.from {
-            From::Copy(source) => format!("Copying {} to {}", source.display(), self.target.display()),
+            From::Copy(source) => {
+                format!("Copying {} to {}", source.display(), self.target.display())
+            }
             From::Text(_) => format!("Writing {}", self.target.display()),
         };
         events.say(text);
         let step = self.clone();
         let written = tokio::task::spawn_blocking(move || step.write()).await;
-        let failed = |e| StepError::because(format!("could not write {}", self.target.display()), e);
+        let failed =
+            |e| StepError::because(format!("could not write {}", self.target.display()), e);
         written.map_err(|e| failed(std::io::Error::other(e)))?.map_err(failed)
     }
 
@@ -127,10 +133,9 @@ impl Step for WriteFile {
     /// only the temporary file is removed.
     async fn undo(&self, _: &StepContext, _: Option<()>) -> Result<(), StepError> {
         match std::fs::remove_file(&self.temporary) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StepError::because(
-                format!("could not remove {}", self.temporary.display()),
-                e,
-            )),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(StepError::because(format!("could not remove {}", self.temporary.display()), e))
+            }
             _ => Ok(()),
         }
     }

@@ -214,11 +214,7 @@ pub trait PreparedBuilder: fmt::Debug + Send + Sync {
     fn saga(&self, cx: &SagaContext) -> Result<Saga, SagaError>;
 
     /// What the steps made.
-    fn artifact(
-        &self,
-        cx: &SagaContext,
-        outputs: &Outputs,
-    ) -> Result<Option<Artifact>, StepError>;
+    fn artifact(&self, cx: &SagaContext, outputs: &Outputs) -> Result<Option<Artifact>, StepError>;
 
     /// What goes into the fingerprint beside configuration and input files.
     async fn fingerprint_inputs(
@@ -288,11 +284,7 @@ impl<B: Builder> PreparedBuilder for Prepared<B> {
         self.builder.saga(&self.validated, cx)
     }
 
-    fn artifact(
-        &self,
-        cx: &SagaContext,
-        outputs: &Outputs,
-    ) -> Result<Option<Artifact>, StepError> {
+    fn artifact(&self, cx: &SagaContext, outputs: &Outputs) -> Result<Option<Artifact>, StepError> {
         self.builder.artifact(&self.validated, cx, outputs)
     }
 

@@ -10,7 +10,9 @@ use karat_hcl::diag::Diagnostics;
 use karat_saga::Services;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Artifact, BuildInfo, ComponentError, Events, Generated, PrepareContext, ValidateContext};
+use crate::{
+    Artifact, BuildInfo, ComponentError, Events, Generated, PrepareContext, ValidateContext,
+};
 
 /// What a post-processor works with.
 #[derive(Clone, Debug)]

@@ -49,8 +49,7 @@ impl Body {
 
     /// Sets an attribute whose name and value stand at `span`.
     pub fn set(&mut self, name: impl Into<String>, span: Span, value: Value) {
-        self.attributes
-            .insert(name.into(), Attribute { name_span: span, value_span: span, value });
+        self.attributes.insert(name.into(), Attribute { name_span: span, value_span: span, value });
     }
 
     /// The value of an attribute.

@@ -147,9 +147,10 @@ impl<'a> Decoder<'a> {
 
     fn wrong_value(&mut self, name: &str, span: Span, reason: String) {
         self.diags.push(
-            Diagnostic::error("Incorrect attribute value")
-                .at(span)
-                .detail(format!("Inappropriate value for \"{name}\" of {}: {reason}", self.component)),
+            Diagnostic::error("Incorrect attribute value").at(span).detail(format!(
+                "Inappropriate value for \"{name}\" of {}: {reason}",
+                self.component
+            )),
         );
     }
 
@@ -329,7 +330,9 @@ impl OptionValue for Duration {
     }
 
     fn from_value(value: &Value) -> Result<Self, String> {
-        String::from_value(value)?.parse().map_err(|e: crate::DurationError| sentence(&e.to_string()))
+        String::from_value(value)?
+            .parse()
+            .map_err(|e: crate::DurationError| sentence(&e.to_string()))
     }
 
     fn placeholder() -> Self {

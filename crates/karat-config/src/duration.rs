@@ -58,8 +58,7 @@ impl FromStr for Duration {
         }
         let mut total = 0f64;
         while !rest.is_empty() {
-            let digits =
-                rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
             let number: f64 =
                 rest[..digits].parse().map_err(|_| fail("write it like \"90s\" or \"1h10m\""))?;
             rest = &rest[digits..];

@@ -114,8 +114,7 @@ impl Engine {
         let preparer = self.preparer(request, index, artifacts);
         let build = Arc::clone(&preparer.build);
         let fail = |text: String| ComponentError::new(format!("{}: {text}", build.target));
-        let (builder, prepared) =
-            preparer.source().map_err(|d| fail(preparer.explain(&d)))?;
+        let (builder, prepared) = preparer.source().map_err(|d| fail(preparer.explain(&d)))?;
         let cx = SagaContext {
             build: preparer.info.clone(),
             token: "plan".into(),

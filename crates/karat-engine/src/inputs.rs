@@ -24,8 +24,8 @@ fn add(hasher: &mut Sha256, path: &Path, name: &Path) -> Result<(), (PathBuf, io
     let fail = |e| (path.to_owned(), e);
     // What the user names may be a link; inside a folder a link is copied as one.
     let top = name.as_os_str().is_empty();
-    let meta =
-        if top { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) }.map_err(fail)?;
+    let meta = if top { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) }
+        .map_err(fail)?;
     field(hasher, name.as_os_str().as_bytes());
     if meta.is_symlink() {
         field(hasher, b"link");
@@ -69,17 +69,12 @@ fn field(hasher: &mut Sha256, bytes: &[u8]) {
 }
 
 /// Reports input files that are not there.
-pub(crate) fn missing_files(
-    body: &Body,
-    schema: &Schema,
-    diags: &mut Diagnostics,
-) {
+pub(crate) fn missing_files(body: &Body, schema: &Schema, diags: &mut Diagnostics) {
     if reads_elsewhere(body) {
         return;
     }
     for (name, attribute) in &body.attributes {
-        let is_input =
-            schema.option(name).is_some_and(|o| o.kind == OptionKind::Input);
+        let is_input = schema.option(name).is_some_and(|o| o.kind == OptionKind::Input);
         if !is_input || !attribute.value.is_wholly_known() {
             continue;
         }

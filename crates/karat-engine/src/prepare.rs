@@ -19,6 +19,9 @@ use karat_value::Value;
 /// The artifacts of the builds that are done.
 pub(crate) type Artifacts = BTreeMap<ArtifactKey, Value>;
 
+/// A builder, and its proved configuration.
+pub(crate) type Source = (Arc<dyn DynBuilder>, Box<dyn PreparedBuilder>);
+
 /// Evaluates and proves the components of one build.
 #[derive(Clone)]
 pub(crate) struct Preparer {
@@ -65,9 +68,7 @@ impl Preparer {
     }
 
     /// The source.
-    pub(crate) fn source(
-        &self,
-    ) -> Result<(Arc<dyn DynBuilder>, Box<dyn PreparedBuilder>), Diagnostics> {
+    pub(crate) fn source(&self) -> Result<Source, Diagnostics> {
         let builder = self.builder()?;
         let body = self.template.source_body(&self.build, &builder.schema(), &self.inputs(None))?;
         let cx = self.context(&format!("source \"{}\"", self.build.source_type));
@@ -128,7 +129,9 @@ impl Preparer {
             all.extend(body.ok().map(|b| (b, schema)));
         }
         for block in self.build.provisioners.iter().chain(&self.build.error_cleanup) {
-            let Some(schema) = self.provisioner_schema(&block.component.type_name) else { continue };
+            let Some(schema) = self.provisioner_schema(&block.component.type_name) else {
+                continue;
+            };
             let body = self.template.provisioner_body(&self.build, block, &schema, &inputs);
             all.extend(body.ok().map(|b| (b, schema)));
         }

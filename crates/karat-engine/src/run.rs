@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use karat_component::{
-    Artifact, BuildInfo, Components, EventKind, Events, OnError, Outcome,
-};
+use karat_component::{Artifact, BuildInfo, Components, EventKind, Events, OnError, Outcome};
 use karat_functions::World;
 use karat_plan::Graph;
 use karat_saga::{
@@ -226,8 +224,9 @@ impl Engine {
             let target = request.builds[index].target.as_str();
             let (events, saga) = (events.for_build(target), found.remove(target));
             tasks.spawn(async move {
-                let ended =
-                    engine.one(index, request, needs, saga, slots, hold, events, cancellation).await;
+                let ended = engine
+                    .one(index, request, needs, saga, slots, hold, events, cancellation)
+                    .await;
                 // Those that need it may all be gone.
                 let _ = done.send(Some(Done {
                     success: matches!(ended.outcome, Outcome::Finished | Outcome::Reused),

@@ -82,6 +82,23 @@ fn finished(
     events.emit(EventKind::BuildFinished { outcome, duration, error, artifacts });
 }
 
+/// What a build that got to its end made.
+struct Made {
+    outcome: Outcome,
+    /// What the builder made.
+    artifact: Option<Artifact>,
+    /// What is there after the post-processors.
+    artifacts: Vec<Artifact>,
+    /// Why post-processors failed.
+    errors: Vec<String>,
+}
+
+impl Made {
+    fn well(outcome: Outcome, artifact: Option<Artifact>, artifacts: Vec<Artifact>) -> Self {
+        Self { outcome, artifact, artifacts, errors: Vec::new() }
+    }
+}
+
 /// Why a build did not get to its end.
 enum Stop {
     Template(String),
@@ -96,7 +113,7 @@ impl Task {
         let start = Instant::now();
         self.events.emit(EventKind::BuildStarted {});
         match self.build(cancellation).await {
-            Ok((outcome, artifact, artifacts, errors)) => {
+            Ok(Made { outcome, artifact, artifacts, errors }) => {
                 let error = (!errors.is_empty()).then(|| errors.join("\n"));
                 let outcome = if error.is_some() { Outcome::Errored } else { outcome };
                 finished(&self.events, outcome, start, error, artifacts);
@@ -122,7 +139,9 @@ impl Task {
                 ended.left = failure
                     .left
                     .iter()
-                    .map(|l| format!("{}: step {} ({}): {}", self.build.target, l.node, l.kind, l.error))
+                    .map(|l| {
+                        format!("{}: step {} ({}): {}", self.build.target, l.node, l.kind, l.error)
+                    })
                     .collect();
                 failure_text(&failure)
             }
@@ -132,10 +151,7 @@ impl Task {
         ended
     }
 
-    async fn build(
-        &self,
-        cancellation: &Cancellation,
-    ) -> Result<(Outcome, Option<Artifact>, Vec<Artifact>, Vec<String>), Stop> {
+    async fn build(&self, cancellation: &Cancellation) -> Result<Made, Stop> {
         let preparer = self.preparer(false);
         let (builder, prepared) =
             preparer.source().map_err(|d| Stop::Template(preparer.explain(&d)))?;
@@ -149,14 +165,24 @@ impl Task {
             self.reuse(&records, builder.as_ref(), prepared.as_ref(), &fingerprint, &chains).await
         {
             let (artifact, Some(artifacts)) = done else {
-                return self.post_process(&records, builder, done.0, fingerprint, chains, Outcome::Reused, cancellation).await;
+                return self
+                    .post_process(
+                        &records,
+                        builder,
+                        done.0,
+                        fingerprint,
+                        chains,
+                        Outcome::Reused,
+                        cancellation,
+                    )
+                    .await;
             };
-            return Ok((Outcome::Reused, Some(artifact), artifacts, Vec::new()));
+            return Ok(Made::well(Outcome::Reused, Some(artifact), artifacts));
         }
         cx.fingerprint = fingerprint.open.is_empty().then(|| fingerprint.digest.clone());
         let Some(artifact) = self.execute(&preparer, prepared.as_ref(), &cx, cancellation).await?
         else {
-            return Ok((Outcome::Finished, None, Vec::new(), Vec::new()));
+            return Ok(Made::well(Outcome::Finished, None, Vec::new()));
         };
         // What was only known during the build is known now.
         let (fingerprint, chains) = if fingerprint.open.is_empty() {
@@ -164,19 +190,24 @@ impl Task {
         } else {
             self.fingerprints(prepared.as_ref(), &self.settled(cx)).await?
         };
-        self.post_process(&records, builder, artifact, fingerprint, chains, Outcome::Finished, cancellation)
-            .await
+        self.post_process(
+            &records,
+            builder,
+            artifact,
+            fingerprint,
+            chains,
+            Outcome::Finished,
+            cancellation,
+        )
+        .await
     }
 
     /// What the build made, if the run that is resumed had got to its end already.
-    fn done_before(
-        &self,
-        records: &Records,
-    ) -> Option<(Outcome, Option<Artifact>, Vec<Artifact>, Vec<String>)> {
+    fn done_before(&self, records: &Records) -> Option<Made> {
         self.saga.filter(|(_, state)| *state == SagaState::Succeeded)?;
         let record = records.load(&self.request.template_path, &self.build.target)?;
         let same = record.run == self.hold.id().to_string();
-        same.then(|| (Outcome::Reused, Some(record.artifact), record.artifacts, Vec::new()))
+        same.then(|| Made::well(Outcome::Reused, Some(record.artifact), record.artifacts))
     }
 
     fn preparer(&self, frozen: bool) -> Preparer {
@@ -357,7 +388,7 @@ impl Task {
         chains: String,
         outcome: Outcome,
         cancellation: &Cancellation,
-    ) -> Result<(Outcome, Option<Artifact>, Vec<Artifact>, Vec<String>), Stop> {
+    ) -> Result<Made, Stop> {
         if cancellation.cancel_token().is_cancelled() {
             return Err(Stop::Cancelled);
         }
@@ -396,7 +427,7 @@ impl Task {
                 errors.push(format!("cannot write down what was built: {error}"));
             }
         }
-        Ok((outcome, Some(artifact), artifacts, errors))
+        Ok(Made { outcome, artifact: Some(artifact), artifacts, errors })
     }
 
     fn generated(&self, artifact: &Artifact) -> Generated {
@@ -541,7 +572,8 @@ impl DynStep for Watched {
 
     async fn run_erased(&self, cx: &StepContext) -> Result<serde_json::Value, StepError> {
         if let Some(prompt) = &self.prompt {
-            let question = format!("Pausing before step '{}'. Press enter to continue. ", cx.node());
+            let question =
+                format!("Pausing before step '{}'. Press enter to continue. ", cx.node());
             prompt.ask(&question, cx.token()).await?;
         }
         self.tell(cx, "running");
@@ -572,8 +604,7 @@ struct AskPerson {
 impl Ask for AskPerson {
     async fn ask(&self, cx: &StepContext, error: &StepError) -> Answer {
         self.events.error(format!("Step \"{}\" failed: {}", cx.node(), error.chain()));
-        let question =
-            "[c] Clean up and exit, [a] abort without cleanup, or [r] retry step (build may fail even if retry succeeds)? ";
+        let question = "[c] Clean up and exit, [a] abort without cleanup, or [r] retry step (build may fail even if retry succeeds)? ";
         loop {
             match self.prompt.ask(question, cx.token()).await.as_deref().map(str::trim) {
                 Ok("c") | Err(_) => return Answer::Cleanup,

@@ -93,11 +93,7 @@ impl Graph {
     }
 }
 
-fn unknown(
-    build: &Build,
-    artifact: &karat_template::ArtifactRef,
-    builds: &[Build],
-) -> Diagnostic {
+fn unknown(build: &Build, artifact: &karat_template::ArtifactRef, builds: &[Build]) -> Diagnostic {
     let ArtifactKey { build: name, source_type, source_name } = &artifact.key;
     let given = format!("artifact.{name}.{source_type}.{source_name}");
     let known: Vec<String> = builds

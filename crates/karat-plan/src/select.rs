@@ -49,8 +49,7 @@ impl Selection {
     /// Whether a post-processor is left out, since `-except` names its name or type. The rest of
     /// its chain is left out with it.
     pub fn cuts(&self, name: Option<&str>, type_name: &str) -> bool {
-        let names: Vec<String> =
-            name.into_iter().chain([type_name]).map(str::to_owned).collect();
+        let names: Vec<String> = name.into_iter().chain([type_name]).map(str::to_owned).collect();
         matches(&self.except, &names)
     }
 
