@@ -311,7 +311,7 @@ impl Task {
             .with_faults(self.engine.faults.clone())
             .with_policy(policy);
         let completed = match self.saga {
-            Some((id, state)) if state != SagaState::Succeeded => {
+            Some((id, state)) if state != SagaState::Succeeded && prepared.resumable() => {
                 let registry = self.engine.components.steps();
                 executor.resume(id, &registry, cancellation).await
             }

@@ -114,6 +114,12 @@ impl Builder for MachineBuilder {
         true
     }
 
+    /// How to log in over ssh, and passwords of users, are not stored.
+    fn resumable(&self, validated: &Validated) -> bool {
+        !matches!(validated.communicator, validate::Reach::Ssh(_))
+            && validated.users.iter().all(|user| user.password_hash.is_none())
+    }
+
     /// The layer is in the store of the run's state folder, and the disks are as they were left.
     async fn is_intact(&self, artifact: &Artifact, _: &Services) -> bool {
         let text = |name: &str| artifact.state.get(name).and_then(|v| v.as_str());
