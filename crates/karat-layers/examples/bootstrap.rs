@@ -21,8 +21,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let verbose = std::env::var_os("VERBOSE").is_some();
     let control = Control::new(Arc::new(AtomicBool::new(false)), move |progress| match progress {
         Progress::Phase(words) => println!("{:7.2} {words}", start.elapsed().as_secs_f64()),
-        Progress::Output(line) if verbose => println!("{:7.2}   {line}", start.elapsed().as_secs_f64()),
-        Progress::Warning(words) => println!("{:7.2} warning: {words}", start.elapsed().as_secs_f64()),
+        Progress::Output(line) if verbose => {
+            println!("{:7.2}   {line}", start.elapsed().as_secs_f64());
+        }
+        Progress::Warning(words) => {
+            println!("{:7.2} warning: {words}", start.elapsed().as_secs_f64());
+        }
         _ => {}
     });
     let store = Store::open(state)?;
@@ -33,7 +37,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{at:7.2} base {} {mb} MB, {} entries", base.digest, base.info.entries);
     if let Some(packages) = on_top {
         let spec = Install { packages: list(&packages), ..Install::default() };
-        let top = store.install_packages("example", cache.as_ref(), base.digest, &spec, &how, &control)?;
+        let top = store.install_packages(
+            "example",
+            cache.as_ref(),
+            base.digest,
+            &spec,
+            &how,
+            &control,
+        )?;
         let (mb, at) = (top.info.size / 1_000_000, start.elapsed().as_secs_f64());
         println!("{at:7.2} top {} {mb} MB, {} entries", top.digest, top.info.entries);
         let entries = store.merged_entries(top.digest)?.len();

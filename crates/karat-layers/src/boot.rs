@@ -126,7 +126,12 @@ fn key(root: &Path, version: &str, control: &Control) -> Result<Digest> {
             let mut text = String::new();
             for item in scan(&at, control)?.items() {
                 let item = Item { mtime: 0, uid: 0, gid: 0, xattrs: Vec::new(), ..item.clone() };
-                text.push_str(&format!("{} {:?} {:o}\n", item.path.escape_ascii(), item.kind, item.mode));
+                text.push_str(&format!(
+                    "{} {:?} {:o}\n",
+                    item.path.escape_ascii(),
+                    item.kind,
+                    item.mode
+                ));
             }
             Digest::of(text)
         } else if meta.is_file() {
@@ -189,7 +194,8 @@ fn make(
     let made = zstd && cover.symlink_metadata().is_err();
     if zstd {
         // Some versions name a file last, others write to a pipe.
-        let copy = "for last; do :; done\nif [ -f \"$last\" ]; then exec cat \"$last\"; else exec cat; fi";
+        let copy =
+            "for last; do :; done\nif [ -f \"$last\" ]; then exec cat \"$last\"; else exec cat; fi";
         sandbox.shim("karat-copy", copy)?;
         if made {
             fs::write(&cover, b"").map_err(Error::io("make", &cover))?;

@@ -111,8 +111,11 @@ impl Bootstrap {
         let mut out = match &self.mirror {
             None => system_sources(&self.suite)?,
             Some(mirror) => {
-                let components =
-                    if self.components.is_empty() { vec!["main".into()] } else { self.components.clone() };
+                let components = if self.components.is_empty() {
+                    vec!["main".into()]
+                } else {
+                    self.components.clone()
+                };
                 let main = AptSource {
                     uri: mirror.clone(),
                     suites: vec![self.suite.clone()],
@@ -136,7 +139,12 @@ impl Bootstrap {
     fn request(&self, sources: &[AptSource], architecture: &str) -> Digest {
         let mut text = String::new();
         let request = json!([
-            sources, architecture, self.variant, self.packages, self.recommends, self.suite
+            sources,
+            architecture,
+            self.variant,
+            self.packages,
+            self.recommends,
+            self.suite
         ]);
         crate::key::canonical(&mut text, &request);
         Digest::of(text)
@@ -154,7 +162,13 @@ impl Bootstrap {
     ///
     /// # Errors
     /// When the archives cannot be read, or apt cannot install the packages.
-    pub fn lock(&self, store: &Store, cache: &Path, how: &Resolving, control: &Control) -> Result<Lock> {
+    pub fn lock(
+        &self,
+        store: &Store,
+        cache: &Path,
+        how: &Resolving,
+        control: &Control,
+    ) -> Result<Lock> {
         let architecture = self.architecture()?;
         let sources = self.archives()?;
         let digest = self.request(&sources, &architecture);
@@ -351,7 +365,8 @@ pub(crate) fn first_boot_keys(root: &Path) -> Result<()> {
         [Service]\nType=oneshot\nExecStart=/usr/bin/ssh-keygen -A\nRemainAfterExit=yes\n\n\
         [Install]\nWantedBy=multi-user.target\n";
     let units = root.join("etc/systemd/system");
-    let has_server = root.join("usr/sbin/sshd").exists() && root.join("usr/bin/ssh-keygen").exists();
+    let has_server =
+        root.join("usr/sbin/sshd").exists() && root.join("usr/bin/ssh-keygen").exists();
     if !has_server || !units.is_dir() {
         return Ok(());
     }

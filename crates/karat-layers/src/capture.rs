@@ -127,7 +127,8 @@ fn copy_tree(from: &Path, to: &Path, control: &Control) -> Result<()> {
 /// Removes the marks that an overlay leaves on copied files, which mean nothing in a layer; the
 /// mark of an opaque directory stays.
 fn strip_overlay_marks(root: &Path, control: &Control) -> Result<()> {
-    const MARKS: [&str; 3] = ["trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.nlink"];
+    const MARKS: [&str; 3] =
+        ["trusted.overlay.origin", "trusted.overlay.impure", "trusted.overlay.nlink"];
     let mut pending = vec![root.to_owned()];
     while let Some(dir) = pending.pop() {
         control.check()?;

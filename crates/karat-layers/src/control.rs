@@ -96,31 +96,32 @@ pub(crate) fn parallel<T: Sync, R: Send>(
     }
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
-    let parts: Vec<Result<Vec<(usize, R)>>> = std::thread::scope(|scope| {
-        let run = || {
-            let mut out = Vec::new();
-            while !failed.load(Ordering::Relaxed) {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(item) = items.get(index) else { break };
-                match control.check().and_then(|()| work(item)) {
-                    Ok(value) => out.push((index, value)),
-                    Err(error) => {
-                        failed.store(true, Ordering::Relaxed);
-                        return Err(error);
+    let parts: Vec<Result<Vec<(usize, R)>>> =
+        std::thread::scope(|scope| {
+            let run = || {
+                let mut out = Vec::new();
+                while !failed.load(Ordering::Relaxed) {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(index) else { break };
+                    match control.check().and_then(|()| work(item)) {
+                        Ok(value) => out.push((index, value)),
+                        Err(error) => {
+                            failed.store(true, Ordering::Relaxed);
+                            return Err(error);
+                        }
                     }
                 }
-            }
-            Ok(out)
-        };
-        // A thread that has left its process namespace cannot start others; it works alone then.
-        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, run).ok();
-        let handles: Vec<_> = (1..threads).map_while(spawn).collect();
-        let mut parts = vec![run()];
-        parts.extend(handles.into_iter().map(|handle| {
-            handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        }));
-        parts
-    });
+                Ok(out)
+            };
+            // A thread that has left its process namespace cannot start others; it works alone then.
+            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, run).ok();
+            let handles: Vec<_> = (1..threads).map_while(spawn).collect();
+            let mut parts = vec![run()];
+            parts.extend(handles.into_iter().map(|handle| {
+                handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }));
+            parts
+        });
     let mut all = Vec::with_capacity(items.len());
     for part in parts {
         all.extend(part?);

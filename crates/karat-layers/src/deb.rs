@@ -61,7 +61,10 @@ impl Deb {
 
     fn member(&self, stem: &str) -> Result<&Member> {
         self.members.iter().find(|member| member.name.starts_with(stem)).ok_or_else(|| {
-            Error::Archive { what: self.what.clone(), reason: format!("there is no `{stem}` in it") }
+            Error::Archive {
+                what: self.what.clone(),
+                reason: format!("there is no `{stem}` in it"),
+            }
         })
     }
 
@@ -91,9 +94,10 @@ impl Deb {
             out.seek(SeekFrom::Start(at + 60)).map_err(Error::io("write", to))?;
             let mut size = 0u64;
             loop {
-                let count = reader
-                    .read(&mut buffer)
-                    .map_err(|e| Error::Archive { what: self.what.clone(), reason: e.to_string() })?;
+                let count = reader.read(&mut buffer).map_err(|e| Error::Archive {
+                    what: self.what.clone(),
+                    reason: e.to_string(),
+                })?;
                 if count == 0 {
                     break;
                 }
@@ -114,7 +118,8 @@ impl Deb {
 
 /// Decompresses by what the first bytes say: xz, zstd, gzip, or nothing.
 pub(crate) fn decompress(reader: impl Read + 'static, what: &str) -> Result<Box<dyn Read>> {
-    let bad = |error: std::io::Error| Error::Archive { what: what.into(), reason: error.to_string() };
+    let bad =
+        |error: std::io::Error| Error::Archive { what: what.into(), reason: error.to_string() };
     let mut reader = BufReader::with_capacity(256 << 10, reader);
     let head = std::io::BufRead::fill_buf(&mut reader).map_err(bad)?;
     Ok(if head.starts_with(b"\xfd7zXZ\0") {

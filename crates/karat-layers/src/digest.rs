@@ -71,7 +71,8 @@ impl FromStr for Digest {
 
     /// Reads 64 hexadecimal digits, with or without `sha256:` before them.
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || Error::Invalid(format!("`{text}` is not a SHA-256 digest of 64 hexadecimal digits"));
+        let bad =
+            || Error::Invalid(format!("`{text}` is not a SHA-256 digest of 64 hexadecimal digits"));
         let hex = text.strip_prefix("sha256:").unwrap_or(text).as_bytes();
         if hex.len() != 64 {
             return Err(bad());

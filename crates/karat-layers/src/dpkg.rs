@@ -29,19 +29,33 @@ pub(crate) fn prepare(
 ) -> Result<()> {
     fs::create_dir_all(debs).map_err(Error::io("make the directory", debs))?;
     // The largest first, so that no processor is left with one big package at the end.
-    let mut sorted: Vec<&LockedPackage> = packages.iter().collect();
-    sorted.sort_by_key(|package| std::cmp::Reverse(package.size));
-    parallel(&sorted, control, |package| {
-        let to = debs.join(file_name(package));
+    let by_size = |essential: bool| {
+        let mut found: Vec<&LockedPackage> =
+            packages.iter().filter(|package| package.essential == essential).collect();
+        found.sort_by_key(|package| std::cmp::Reverse(package.size));
+        found
+    };
+    let decompress = |package: &LockedPackage| {
         Deb::open(&fetch::cached(cache, package))?
-            .write_uncompressed(&to, control)
-            .map_err(|error| error.needing(package.size * 4))?;
-        match root {
-            Some(root) if package.essential => {
-                Deb::open(&to)?.extract(&mut Extractor::new(root)?, control)
-            }
-            _ => Ok(()),
+            .write_uncompressed(&debs.join(file_name(package)), control)
+            .map_err(|error| error.needing(package.size * 4))
+    };
+    parallel(&by_size(true), control, |package| decompress(package))?;
+    // One after the other, since packages share directories and the last one decides how those
+    // look; the other packages are decompressed meanwhile.
+    let unpack = || {
+        let Some(root) = root else { return Ok(()) };
+        let mut extractor = Extractor::new(root)?;
+        for package in packages.iter().filter(|package| package.essential) {
+            Deb::open(&debs.join(file_name(package)))?.extract(&mut extractor, control)?;
         }
+        Ok(())
+    };
+    let mut tasks: Vec<Option<&LockedPackage>> = vec![None];
+    tasks.extend(by_size(false).into_iter().map(Some));
+    parallel(&tasks, control, |task| match task {
+        Some(package) => decompress(package),
+        None => unpack(),
     })
     .map(drop)
 }

@@ -119,7 +119,10 @@ fn tail(log: &str) -> String {
 
 impl Error {
     /// For `map_err`: names the operation and the file, and knows a full disk.
-    pub(crate) fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| {
             if matches!(source.raw_os_error(), Some(28 | 122)) {

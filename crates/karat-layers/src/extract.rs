@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2,
-    symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, chownat, fchmod,
+    fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, openat2, symlinkat,
+    unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use tar::EntryType;
@@ -39,8 +39,9 @@ pub(crate) struct Extractor {
 impl Extractor {
     /// Extracts below an existing directory.
     pub(crate) fn new(at: &Path) -> Result<Self> {
-        let root = rustix::fs::open(at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(Error::sys("open", at))?;
+        let root =
+            rustix::fs::open(at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(Error::sys("open", at))?;
         Ok(Self {
             root: Rc::new(root),
             at: at.to_owned(),
@@ -65,7 +66,8 @@ impl Extractor {
         control: &Control,
         keep: impl Fn(&[u8]) -> bool,
     ) -> Result<()> {
-        let bad = |error: std::io::Error| Error::Archive { what: what.into(), reason: error.to_string() };
+        let bad =
+            |error: std::io::Error| Error::Archive { what: what.into(), reason: error.to_string() };
         let mut archive = tar::Archive::new(reader);
         for entry in archive.entries().map_err(bad)? {
             control.check()?;
@@ -125,7 +127,8 @@ impl Extractor {
                 self.whiteouts = Some(made);
                 return result;
             }
-            let gone = if parent.is_empty() { target.to_vec() } else { [parent, b"/", target].concat() };
+            let gone =
+                if parent.is_empty() { target.to_vec() } else { [parent, b"/", target].concat() };
             return self.remove(&gone);
         }
         if path.is_empty() {
@@ -193,8 +196,13 @@ impl Extractor {
                 fchown(&file, owner.0, owner.1).map_err(sys("set the owner of"))?;
                 fchmod(&file, Mode::from_raw_mode(mode)).map_err(sys("set the mode of"))?;
                 for (name, value) in &xattrs {
-                    fsetxattr(&file, OsStr::from_bytes(name), value, rustix::fs::XattrFlags::empty())
-                        .map_err(sys("set an extended attribute of"))?;
+                    fsetxattr(
+                        &file,
+                        OsStr::from_bytes(name),
+                        value,
+                        rustix::fs::XattrFlags::empty(),
+                    )
+                    .map_err(sys("set an extended attribute of"))?;
                 }
                 futimens(&file, &stamps(time)).map_err(sys("set the time of"))?;
             }
@@ -282,8 +290,9 @@ impl Extractor {
         let dir = self.dir(path)?;
         chownat(&*dir, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
             .map_err(Error::sys("set the owner of", &host))?;
-        let real = openat(&*dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(Error::sys("open", &host))?;
+        let real =
+            openat(&*dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(Error::sys("open", &host))?;
         fchmod(&real, Mode::from_raw_mode(mode)).map_err(Error::sys("set the mode of", &host))?;
         for (name, value) in xattrs {
             fsetxattr(&real, OsStr::from_bytes(name), value, rustix::fs::XattrFlags::empty())
@@ -346,8 +355,9 @@ impl Extractor {
     fn clear(&mut self, path: &[u8], made: &HashSet<Vec<u8>>) -> Result<()> {
         let host = self.host(path);
         let dir = self.dir(path)?;
-        let list = openat(&*dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(Error::sys("open", &host))?;
+        let list =
+            openat(&*dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(Error::sys("open", &host))?;
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&list).map_err(Error::sys("list", &host))? {
             let entry = entry.map_err(Error::sys("list", &host))?;

@@ -81,7 +81,8 @@ impl Store {
             Base::Layer(digest) => self.layer(*digest),
             Base::Tar(spec) => {
                 let (file, digest) = local_file(cache, spec, how, control)?;
-                let what = json!({ "operation": "import tar", "source": spec.source, "sha256": digest });
+                let what =
+                    json!({ "operation": "import tar", "source": spec.source, "sha256": digest });
                 let unpack = |root: &Path, _: &Scratch| {
                     let reader = fs::File::open(&file).map_err(Error::io("open", &file))?;
                     let what = file.display().to_string();
@@ -92,7 +93,8 @@ impl Store {
             }
             Base::Disk(spec) => {
                 let (file, digest) = local_file(cache, spec, how, control)?;
-                let what = json!({ "operation": "import disk", "source": spec.source, "sha256": digest });
+                let what =
+                    json!({ "operation": "import disk", "source": spec.source, "sha256": digest });
                 let unpack = |root: &Path, scratch: &Scratch| {
                     disk::unpack(&file, root, &scratch.path().join("disk.raw"), control)
                 };

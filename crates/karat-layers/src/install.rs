@@ -108,7 +108,12 @@ impl Store {
         })
     }
 
-    fn install_sources(&self, cache: &Path, parent: Digest, spec: &Install) -> Result<Vec<AptSource>> {
+    fn install_sources(
+        &self,
+        cache: &Path,
+        parent: Digest,
+        spec: &Install,
+    ) -> Result<Vec<AptSource>> {
         match &spec.sources {
             Some(sources) => Ok(sources.clone()),
             None => self.image_sources(parent, cache),
@@ -183,8 +188,7 @@ fn install_request(
     status: &[u8],
 ) -> Digest {
     let mut text = String::new();
-    let asked =
-        json!([sources, architecture, spec.packages, spec.recommends, Digest::of(status)]);
+    let asked = json!([sources, architecture, spec.packages, spec.recommends, Digest::of(status)]);
     crate::key::canonical(&mut text, &asked);
     Digest::of(text)
 }
@@ -196,5 +200,7 @@ fn architecture(status: &[u8]) -> Result<String> {
         .find(|stanza| stanza.trim_start().starts_with("Package: dpkg\n"))
         .and_then(|stanza| stanza.lines().find_map(|line| line.strip_prefix("Architecture: ")))
         .map(str::to_owned)
-        .ok_or_else(|| Error::Packages("the package state has no `dpkg`: not a Debian system".into()))
+        .ok_or_else(|| {
+            Error::Packages("the package state has no `dpkg`: not a Debian system".into())
+        })
 }

@@ -175,13 +175,14 @@ mod tests {
     proptest! {
         #[test]
         fn each_part_changed_alone_changes_the_key(a in parts(), b in parts()) {
-            let mut changed = vec![];
-            changed.push(Parts { parent: b.parent, ..a.clone() });
-            changed.push(Parts { operation: b.operation.clone(), ..a.clone() });
-            changed.push(Parts { options: b.options.clone(), ..a.clone() });
-            changed.push(Parts { inputs: b.inputs.clone(), ..a.clone() });
-            changed.push(Parts { env: b.env.clone(), ..a.clone() });
-            changed.push(Parts { abi: b.abi, ..a.clone() });
+            let mut changed = vec![
+                Parts { parent: b.parent, ..a.clone() },
+                Parts { operation: b.operation.clone(), ..a.clone() },
+                Parts { options: b.options.clone(), ..a.clone() },
+                Parts { inputs: b.inputs.clone(), ..a.clone() },
+                Parts { env: b.env.clone(), ..a.clone() },
+                Parts { abi: b.abi, ..a.clone() },
+            ];
             // One input's content alone, and one option's value alone.
             if let Some(name) = a.inputs.keys().next() {
                 let mut other = a.clone();

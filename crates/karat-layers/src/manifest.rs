@@ -106,7 +106,10 @@ impl Manifest {
     /// Looks up an absolute path in this layer alone.
     #[must_use]
     pub fn get(&self, path: &[u8]) -> Option<&Item> {
-        self.items.binary_search_by(|item| item.path.as_slice().cmp(path)).ok().map(|at| &self.items[at])
+        self.items
+            .binary_search_by(|item| item.path.as_slice().cmp(path))
+            .ok()
+            .map(|at| &self.items[at])
     }
 
     /// Bytes of all regular files.
@@ -150,7 +153,8 @@ impl Manifest {
     /// # Errors
     /// [`Error::Format`] with the line that is wrong.
     pub fn parse(text: &str, origin: &Path) -> Result<Self> {
-        let fail = |line: usize, reason: String| Error::Format { path: origin.into(), line, reason };
+        let fail =
+            |line: usize, reason: String| Error::Format { path: origin.into(), line, reason };
         let mut lines = text.lines();
         if lines.next() != Some(HEADER) {
             return Err(fail(1, format!("not a layer manifest: the first line is not `{HEADER}`")));
@@ -158,7 +162,8 @@ impl Manifest {
         let mut items: Vec<Item> = Vec::with_capacity(text.len() / 120);
         for (index, line) in lines.enumerate() {
             let number = index + 2;
-            let item = parse_item(line).ok_or_else(|| fail(number, format!("bad entry `{line}`")))?;
+            let item =
+                parse_item(line).ok_or_else(|| fail(number, format!("bad entry `{line}`")))?;
             if items.last().is_some_and(|last| last.path >= item.path) {
                 return Err(fail(number, format!("entry out of order: `{line}`")));
             }
@@ -227,10 +232,9 @@ fn parse_item(line: &str) -> Option<Item> {
         Some((major.parse().ok()?, minor.parse().ok()?))
     };
     let kind = match letter {
-        "f" => Kind::File {
-            size: fields.next()?.parse().ok()?,
-            digest: fields.next()?.parse().ok()?,
-        },
+        "f" => {
+            Kind::File { size: fields.next()?.parse().ok()?, digest: fields.next()?.parse().ok()? }
+        }
         "d" => Kind::Directory { opaque: false },
         "o" => Kind::Directory { opaque: true },
         "l" => Kind::Symlink(unescape(fields.next()?)?),
@@ -249,7 +253,8 @@ fn parse_item(line: &str) -> Option<Item> {
         xattrs.push((unescape(name)?, unhex(hex)?));
     }
     let clean = |part: &[u8]| !part.is_empty() && part != b"." && part != b"..";
-    let good = path == b"/" || path.strip_prefix(b"/").is_some_and(|p| p.split(|b| *b == b'/').all(clean));
+    let good =
+        path == b"/" || path.strip_prefix(b"/").is_some_and(|p| p.split(|b| *b == b'/').all(clean));
     good.then_some(Item { path, kind, mode, uid, gid, mtime, xattrs })
 }
 
@@ -358,7 +363,9 @@ mod tests {
         let error = Manifest::parse(text, Path::new("m")).unwrap_err();
         assert_eq!(error.to_string(), "m:3: bad entry `f 644 0 0 0 zzz /b`");
         let text = "karat-manifest 1\nw /b\nw /a\n";
-        assert!(Manifest::parse(text, Path::new("m")).unwrap_err().to_string().contains("out of order"));
+        assert!(
+            Manifest::parse(text, Path::new("m")).unwrap_err().to_string().contains("out of order")
+        );
         assert!(Manifest::parse("karat-manifest 1\nw /a/../b\n", Path::new("m")).is_err());
     }
 

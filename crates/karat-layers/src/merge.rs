@@ -125,8 +125,12 @@ fn disk_kind(item: &Item, host: PathBuf) -> karat_disk::Kind {
         Kind::Directory { .. } | Kind::Whiteout => karat_disk::Kind::Directory,
         Kind::Symlink(target) => karat_disk::Kind::Symlink(target.clone()),
         Kind::Hardlink(target) => karat_disk::Kind::Hardlink(target.clone()),
-        Kind::CharDevice(major, minor) => karat_disk::Kind::CharDevice { major: *major, minor: *minor },
-        Kind::BlockDevice(major, minor) => karat_disk::Kind::BlockDevice { major: *major, minor: *minor },
+        Kind::CharDevice(major, minor) => {
+            karat_disk::Kind::CharDevice { major: *major, minor: *minor }
+        }
+        Kind::BlockDevice(major, minor) => {
+            karat_disk::Kind::BlockDevice { major: *major, minor: *minor }
+        }
         Kind::Fifo => karat_disk::Kind::Fifo,
         Kind::Socket => karat_disk::Kind::Socket,
     }

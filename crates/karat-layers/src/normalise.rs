@@ -100,9 +100,13 @@ pub(crate) fn normalise(
         }
     }
     if !options.keep_host_keys {
-        each(root, "/etc/ssh", |name, at| {
-            if name.starts_with("ssh_host_") { remove(at) } else { Ok(()) }
-        })?;
+        each(
+            root,
+            "/etc/ssh",
+            |name, at| {
+                if name.starts_with("ssh_host_") { remove(at) } else { Ok(()) }
+            },
+        )?;
     }
     if !options.keep_logs && real_dir(root, "/var/log") {
         clean_logs(&root.join("var/log"))?;

@@ -302,7 +302,11 @@ fn devices(root: &Path) -> Result<()> {
 fn start_init(root: &Path) -> Result<Child> {
     let mut command = Command::new("/bin/sh");
     command
-        .args(["-c", r#"mount -t proc proc "$1/proc" && echo ready && exec cat >/dev/null"#, "init"])
+        .args([
+            "-c",
+            r#"mount -t proc proc "$1/proc" && echo ready && exec cat >/dev/null"#,
+            "init",
+        ])
         .arg(root)
         .env_clear()
         .env("PATH", PATH)

@@ -183,7 +183,9 @@ fn read_xattrs(at: &Path) -> Result<Xattrs> {
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         if name.starts_with(b"trusted.overlay.") {
             match name {
-                b"trusted.overlay.opaque" => opaque = get_xattr(at, OsStr::new("trusted.overlay.opaque"))? == b"y",
+                b"trusted.overlay.opaque" => {
+                    opaque = get_xattr(at, OsStr::new("trusted.overlay.opaque"))? == b"y";
+                }
                 b"trusted.overlay.redirect" | b"trusted.overlay.metacopy" => {
                     return Err(Error::Archive {
                         what: at.display().to_string(),

@@ -261,7 +261,8 @@ impl Store {
     pub fn read_file(&self, digest: Digest, path: &str) -> Result<Option<Vec<u8>>> {
         let view = merge::merge(&self.stack(digest)?);
         let Some(found) = crate::boot::resolve(&view, path.as_bytes()) else { return Ok(None) };
-        let Some(node) = view.get(&found).filter(|n| matches!(n.item.kind, Kind::File { .. })) else {
+        let Some(node) = view.get(&found).filter(|n| matches!(n.item.kind, Kind::File { .. }))
+        else {
             return Ok(None);
         };
         let stack = self.lower_dirs(digest)?;

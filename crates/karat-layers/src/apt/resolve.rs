@@ -319,7 +319,8 @@ pub(crate) fn resolve(cache: &Path, request: &Request<'_>, control: &Control) ->
     }
     let mut args = vec!["--simulate", "install", "--"];
     args.extend(names.iter().map(String::as_str));
-    let out = run(&mut apt.command(&args), "apt", control).map_err(|error| explain(error, &names))?;
+    let out =
+        run(&mut apt.command(&args), "apt", control).map_err(|error| explain(error, &names))?;
     let steps = plan(&String::from_utf8_lossy(&out))?;
     let found = choose(&steps, &texts)?;
     let releases = apt.releases()?;
@@ -338,8 +339,10 @@ pub(crate) fn resolve(cache: &Path, request: &Request<'_>, control: &Control) ->
 /// Turns apt's own words into an error about the package.
 fn explain(error: Error, names: &[String]) -> Error {
     let Error::Command { log, .. } = &error else { return error };
-    let lines: Vec<&str> =
-        log.lines().filter(|line| line.starts_with("E: ") || line.contains(" : Depends:")).collect();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.starts_with("E: ") || line.contains(" : Depends:"))
+        .collect();
     if lines.is_empty() {
         return error;
     }
@@ -493,7 +496,10 @@ mod tests {
 
     #[test]
     fn dates_of_releases() {
-        assert_eq!(release_date("Suite: x\nDate: Sat, 12 Sep 2026 07:55:41 UTC\n"), Some(1_789_199_741));
+        assert_eq!(
+            release_date("Suite: x\nDate: Sat, 12 Sep 2026 07:55:41 UTC\n"),
+            Some(1_789_199_741)
+        );
         assert_eq!(release_date("Suite: x\n"), None);
     }
 }

@@ -24,11 +24,8 @@ impl AptSource {
     /// The stanza of a `.sources` file.
     #[must_use]
     pub fn to_deb822(&self) -> String {
-        let mut out = format!(
-            "Types: deb\nURIs: {}\nSuites: {}\n",
-            self.uri,
-            self.suites.join(" ")
-        );
+        let mut out =
+            format!("Types: deb\nURIs: {}\nSuites: {}\n", self.uri, self.suites.join(" "));
         if !self.components.is_empty() {
             out.push_str(&format!("Components: {}\n", self.components.join(" ")));
         }
@@ -65,9 +62,7 @@ pub fn system_sources(suite: &str) -> Result<Vec<AptSource>> {
     for file in files {
         let extension = file.extension().and_then(|e| e.to_str()).unwrap_or_default().to_owned();
         let text = match extension.as_str() {
-            "list" | "sources" => {
-                fs::read_to_string(&file).map_err(Error::io("read", &file))?
-            }
+            "list" | "sources" => fs::read_to_string(&file).map_err(Error::io("read", &file))?,
             _ => continue,
         };
         all.extend(parse_sources(&text, extension == "sources"));
@@ -192,7 +187,9 @@ mod tests {
         all.extend(parse_line("deb http://third.example/apt cloud-bookworm main"));
         all.extend(parse_line("# deb http://off.example bookworm main"));
         all.extend(parse_line("deb-src http://off.example bookworm main"));
-        all.extend(parse_stanza("Types: deb\nEnabled: no\nURIs: http://off.example\nSuites: bookworm"));
+        all.extend(parse_stanza(
+            "Types: deb\nEnabled: no\nURIs: http://off.example\nSuites: bookworm",
+        ));
         let found = retarget(&all, "bookworm", "trixie");
         assert_eq!(found.len(), 2, "{found:?}");
         assert_eq!(found[0].suites, ["trixie", "trixie-updates"]);

@@ -67,7 +67,8 @@ fn write(root: &Path, entry: &Entry) -> Result<()> {
             _ => {}
         },
         Kind::File { size, content, .. } => {
-            let mut reader = content.reader(*size).map_err(Error::io("read the content of", &at))?;
+            let mut reader =
+                content.reader(*size).map_err(Error::io("read the content of", &at))?;
             let mut file = fs::File::create_new(&at).map_err(Error::io("make", &at))?;
             std::io::copy(&mut reader, &mut file)
                 .map_err(|error| Error::io("write", &at)(error).needing(*size))?;

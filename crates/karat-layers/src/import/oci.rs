@@ -142,17 +142,25 @@ impl Image {
             let (at, digest) = blob(dir, &chosen.digest)?;
             checked(&at, digest)?;
             let value: serde_json::Value = read_json(&at)?;
-            if chosen.media_type.contains("index") || chosen.media_type.contains("list") || value.get("manifests").is_some() {
+            if chosen.media_type.contains("index")
+                || chosen.media_type.contains("list")
+                || value.get("manifests").is_some()
+            {
                 index = read_json(&at)?;
                 continue;
             }
             let manifest: Manifest = read_json(&at)?;
             let (config, config_digest) = blob(dir, &manifest.config.digest)?;
             checked(&config, config_digest)?;
-            let layers = manifest.layers.iter().map(|layer| {
-                blob(dir, &layer.digest).map(|(at, digest)| (at, Some(digest)))
+            let layers = manifest
+                .layers
+                .iter()
+                .map(|layer| blob(dir, &layer.digest).map(|(at, digest)| (at, Some(digest))));
+            return Ok(Self {
+                digest,
+                config: read_json(&config)?,
+                layers: layers.collect::<Result<_>>()?,
             });
-            return Ok(Self { digest, config: read_json(&config)?, layers: layers.collect::<Result<_>>()? });
         }
         Err(bad(source, "its indexes lead to each other without end"))
     }
@@ -161,7 +169,9 @@ impl Image {
         let images: Vec<DockerImage> = read_json(&dir.join("manifest.json"))?;
         let tags = |image: &DockerImage| image.repo_tags.clone().unwrap_or_default();
         let fits = |image: &&DockerImage| {
-            wanted.is_none_or(|name| tags(image).iter().any(|tag| tag == name || tag.ends_with(&format!(":{name}"))))
+            wanted.is_none_or(|name| {
+                tags(image).iter().any(|tag| tag == name || tag.ends_with(&format!(":{name}")))
+            })
         };
         let found: Vec<&DockerImage> = images.iter().filter(fits).collect();
         let [image] = found[..] else {
@@ -169,8 +179,13 @@ impl Image {
             return Err(ambiguous(source, found.len(), wanted, &names));
         };
         let plain = |name: &str| {
-            let good = Path::new(name).components().all(|c| matches!(c, std::path::Component::Normal(_)));
-            if good { Ok(dir.join(name)) } else { Err(bad(source, format!("bad file name `{name}`"))) }
+            let good =
+                Path::new(name).components().all(|c| matches!(c, std::path::Component::Normal(_)));
+            if good {
+                Ok(dir.join(name))
+            } else {
+                Err(bad(source, format!("bad file name `{name}`")))
+            }
         };
         let mut text = String::new();
         let mut layers = Vec::new();
@@ -199,14 +214,16 @@ impl Image {
     }
 }
 
-fn choose<'a>(all: &'a [Descriptor], wanted: Option<&str>, source: &Path) -> Result<&'a Descriptor> {
+fn choose<'a>(
+    all: &'a [Descriptor],
+    wanted: Option<&str>,
+    source: &Path,
+) -> Result<&'a Descriptor> {
     const NAME: &str = "org.opencontainers.image.ref.name";
     let named = all.iter().any(|d| d.annotations.contains_key(NAME));
     let fits = |d: &&Descriptor| {
-        let platform = d
-            .platform
-            .as_ref()
-            .is_none_or(|p| p.os == "linux" && p.architecture == architecture());
+        let platform =
+            d.platform.as_ref().is_none_or(|p| p.os == "linux" && p.architecture == architecture());
         let name = wanted
             .filter(|_| named)
             .is_none_or(|name| d.annotations.get(NAME).is_some_and(|found| found == name));

@@ -45,7 +45,8 @@ impl ArtifactFile {
     #[must_use]
     pub fn is_current(&self) -> bool {
         Self::of(&self.path, None).is_ok_and(|found| {
-            (found.size, found.mtime, found.mtime_nanos) == (self.size, self.mtime, self.mtime_nanos)
+            (found.size, found.mtime, found.mtime_nanos)
+                == (self.size, self.mtime, self.mtime_nanos)
         })
     }
 }

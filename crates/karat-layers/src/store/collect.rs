@@ -116,12 +116,8 @@ impl Store {
 /// What differs between two manifests, in words, in order of paths.
 #[must_use]
 pub fn differences(expected: &Manifest, actual: &Manifest) -> Vec<String> {
-    let paths: BTreeSet<&[u8]> = expected
-        .items()
-        .iter()
-        .chain(actual.items())
-        .map(|item| item.path.as_slice())
-        .collect();
+    let paths: BTreeSet<&[u8]> =
+        expected.items().iter().chain(actual.items()).map(|item| item.path.as_slice()).collect();
     let mut out = Vec::new();
     for path in paths {
         let name = String::from_utf8_lossy(path);

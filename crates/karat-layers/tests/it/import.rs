@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use karat_layers::{
-    Base, Control, Digest, Error, ImportFile, ImportImage, Layer, Normalise, Resolving, Result, Store,
+    Base, Control, Digest, Error, ImportFile, ImportImage, Layer, Normalise, Resolving, Result,
+    Store,
 };
 
 use super::support::{is_root, list, shell, temp};
@@ -30,8 +31,13 @@ fn every_compression_gives_the_same_layer() {
         return;
     }
     let dir = temp();
-    shell(dir.path(), &format!("{TREE}; cd ..; tar -C tree --sparse -cf r.tar .
-        gzip -k r.tar; xz -k -0 r.tar; zstd -q -k r.tar"));
+    shell(
+        dir.path(),
+        &format!(
+            "{TREE}; cd ..; tar -C tree --sparse -cf r.tar .
+        gzip -k r.tar; xz -k -0 r.tar; zstd -q -k r.tar"
+        ),
+    );
     let mut found = Vec::new();
     for name in ["r.tar", "r.tar.gz", "r.tar.xz", "r.tar.zst"] {
         let store = Store::open(dir.path().join(name).with_extension("state")).unwrap();
@@ -89,7 +95,8 @@ fn hostile_archives_stay_inside() {
 
     // `..` is refused by name.
     shell(dir.path(), "mkdir a; echo > a/x; tar -C a -cPf dots.tar --transform 's,x,../x,' x");
-    let error = import(&store, dir.path(), &Base::Tar(tar(&dir.path().join("dots.tar")))).unwrap_err();
+    let error =
+        import(&store, dir.path(), &Base::Tar(tar(&dir.path().join("dots.tar")))).unwrap_err();
     assert!(error.to_string().contains("`..`"), "{error}");
 }
 
@@ -99,9 +106,13 @@ fn a_truncated_archive_is_an_error_and_leaves_nothing() {
         return;
     }
     let dir = temp();
-    shell(dir.path(), &format!("{TREE}; cd ..; tar -C tree -czf r.tar.gz .; truncate -s 100K r.tar.gz"));
+    shell(
+        dir.path(),
+        &format!("{TREE}; cd ..; tar -C tree -czf r.tar.gz .; truncate -s 100K r.tar.gz"),
+    );
     let store = Store::open(dir.path().join("state")).unwrap();
-    let error = import(&store, dir.path(), &Base::Tar(tar(&dir.path().join("r.tar.gz")))).unwrap_err();
+    let error =
+        import(&store, dir.path(), &Base::Tar(tar(&dir.path().join("r.tar.gz")))).unwrap_err();
     assert!(matches!(error, Error::Archive { .. }), "{error}");
     assert_eq!(store.layers().unwrap().len(), 0);
     assert_eq!(std::fs::read_dir(store.dir().join("tmp")).unwrap().count(), 0);
@@ -152,7 +163,10 @@ fn container_images_are_flattened_with_their_whiteouts() {
             .lines()
             .map(|line| line.split(' ').next().unwrap().to_owned())
             .collect();
-        assert!(names.contains(&"etc/b".into()) && names.contains(&"srv/data/new".into()), "{names:?}");
+        assert!(
+            names.contains(&"etc/b".into()) && names.contains(&"srv/data/new".into()),
+            "{names:?}"
+        );
         assert!(!names.contains(&"etc/a".into()), "a whiteout was not applied: {names:?}");
         assert!(!names.contains(&"srv/data/old".into()), "an opaque directory was not: {names:?}");
         assert!(!names.iter().any(|name| name.contains(".wh.")), "{names:?}");
@@ -175,11 +189,17 @@ fn a_disk_image_is_a_base() {
         return;
     }
     let dir = temp();
-    shell(dir.path(), &format!("{TREE}; cd ..; tar -C tree -cf r.tar .
-        truncate -s 64M disk.raw; mkfs.ext4 -q -d tree disk.raw"));
+    shell(
+        dir.path(),
+        &format!(
+            "{TREE}; cd ..; tar -C tree -cf r.tar .
+        truncate -s 64M disk.raw; mkfs.ext4 -q -d tree disk.raw"
+        ),
+    );
     let store = Store::open(dir.path().join("state")).unwrap();
     let from_tar = import(&store, dir.path(), &Base::Tar(tar(&dir.path().join("r.tar")))).unwrap();
-    let from_disk = import(&store, dir.path(), &Base::Disk(tar(&dir.path().join("disk.raw")))).unwrap();
+    let from_disk =
+        import(&store, dir.path(), &Base::Disk(tar(&dir.path().join("disk.raw")))).unwrap();
     let without = |text: String| -> Vec<String> {
         text.lines().filter(|line| !line.starts_with("lost+found")).map(str::to_owned).collect()
     };

@@ -77,7 +77,9 @@ fn the_same_changes_give_the_same_layer_whenever_they_are_made() {
         );
         on_overlay(&store, bottom.digest, dir.path(), &script);
         let layer = capture(&store, dir.path(), bottom.digest);
-        for path in ["/etc/ssh/ssh_host_ed25519_key", "/tmp/scratch", "/var/lib/systemd/random-seed"] {
+        for path in
+            ["/etc/ssh/ssh_host_ed25519_key", "/tmp/scratch", "/var/lib/systemd/random-seed"]
+        {
             assert!(layer.manifest.get(path.as_bytes()).is_none(), "{path} was captured");
         }
         assert_eq!(store.read_file(layer.digest, "/etc/machine-id").unwrap(), Some(vec![]));

@@ -39,7 +39,12 @@ pub(crate) fn shell(dir: &Path, script: &str) -> String {
 
 /// A base layer from a tree that a script makes in the directory `tree`.
 pub(crate) fn base(store: &Store, dir: &Path, script: &str) -> Layer {
-    shell(dir, &format!("rm -rf tree; mkdir tree; (cd tree; {script}); tar -C tree --xattrs --xattrs-include='*' -cf base.tar ."));
+    shell(
+        dir,
+        &format!(
+            "rm -rf tree; mkdir tree; (cd tree; {script}); tar -C tree --xattrs --xattrs-include='*' -cf base.tar ."
+        ),
+    );
     let spec = ImportFile {
         source: dir.join("base.tar").display().to_string(),
         sha256: None,
@@ -69,8 +74,7 @@ pub(crate) fn on_overlay(store: &Store, digest: Digest, dir: &Path, script: &str
 }
 
 /// Lists a tree with everything but times: a line per name, sorted.
-pub(crate) const LIST: &str =
-    r#"find . -printf '%P %y %m %U %G %l ' \( -type f -printf '%s ' -exec sha256sum -z {} \; -o -true \) -printf '\n' | tr '\0' ' ' | sed 's/ \.\/.*$//; s/ *$//' | LC_ALL=C sort"#;
+pub(crate) const LIST: &str = r#"find . -printf '%P %y %m %U %G %l ' \( -type f -printf '%s ' -exec sha256sum -z {} \; -o -true \) -printf '\n' | tr '\0' ' ' | sed 's/ \.\/.*$//; s/ *$//' | LC_ALL=C sort"#;
 
 /// The merged entries of a layer in the form of [`LIST`].
 pub(crate) fn list(store: &Store, digest: Digest) -> String {
@@ -88,7 +92,8 @@ pub(crate) fn list(store: &Store, digest: Digest) -> String {
             Kind::File { size, digest, content } => {
                 let digest = Digest(digest.unwrap());
                 let mut bytes = Vec::new();
-                std::io::Read::read_to_end(&mut content.reader(*size).unwrap(), &mut bytes).unwrap();
+                std::io::Read::read_to_end(&mut content.reader(*size).unwrap(), &mut bytes)
+                    .unwrap();
                 assert_eq!(Digest::of(&bytes), digest, "{path}");
                 rest = format!("{size} {digest}");
                 'f'
@@ -113,10 +118,8 @@ pub(crate) fn list(store: &Store, digest: Digest) -> String {
 
 /// The kernel's listing with single spaces, as [`list`] has it.
 pub(crate) fn squeeze(text: &str) -> String {
-    let mut lines: Vec<String> = text
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
+    let mut lines: Vec<String> =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     lines.sort();
     lines.join("\n")
 }
