@@ -16,6 +16,8 @@ pub struct Record {
     pub version: u32,
     /// The build, as the user sees it.
     pub target: String,
+    /// The template's real path when it was built.
+    pub template: PathBuf,
     /// What went into it.
     pub fingerprint: Fingerprint,
     /// What the builder made.
@@ -28,13 +30,18 @@ pub struct Record {
     pub run: String,
 }
 
+/// The path without links, if there is such a file.
+fn real(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// The version of [`Record`] that this program writes and reads.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl Record {
     /// A record in today's form.
     pub(crate) fn new(
-        target: &str,
+        (template, target): (&Path, &str),
         fingerprint: Fingerprint,
         artifact: Artifact,
         chains: String,
@@ -42,7 +49,8 @@ impl Record {
         run: String,
     ) -> Self {
         let target = target.to_owned();
-        Self { version: VERSION, target, fingerprint, artifact, chains, artifacts, run }
+        let template = real(template);
+        Self { version: VERSION, target, template, fingerprint, artifact, chains, artifacts, run }
     }
 }
 
@@ -61,7 +69,7 @@ impl Records {
     /// The file that holds a build's record: builds are told apart by the template's real path
     /// and their target.
     fn path(&self, template: &Path, target: &str) -> PathBuf {
-        let template = std::fs::canonicalize(template).unwrap_or_else(|_| template.to_owned());
+        let template = real(template);
         let digest = Sha256::digest(format!("{}\n{target}", template.display()));
         let name: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
         self.dir.join(format!("{name}.json"))
@@ -73,6 +81,25 @@ impl Records {
         let text = std::fs::read(self.path(template, target)).ok()?;
         let record: Record = serde_json::from_slice(&text).ok()?;
         (record.version == VERSION && record.target == target).then_some(record)
+    }
+
+    /// All records that can be read.
+    pub fn all(&self) -> Vec<Record> {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| serde_json::from_slice(&std::fs::read(entry.path()).ok()?).ok())
+            .collect()
+    }
+
+    /// Forgets the builds of templates that are gone.
+    ///
+    /// # Errors
+    /// When a record cannot be removed.
+    pub fn prune(&self) -> io::Result<()> {
+        for record in self.all().iter().filter(|record| !record.template.exists()) {
+            std::fs::remove_file(self.path(&record.template, &record.target))?;
+        }
+        Ok(())
     }
 
     /// Writes down what the build made.

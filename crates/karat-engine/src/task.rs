@@ -416,7 +416,7 @@ impl Task {
         }
         if errors.is_empty() {
             let record = Record::new(
-                &self.build.target,
+                (&self.request.template_path, &self.build.target),
                 fingerprint,
                 artifact.clone(),
                 chains,

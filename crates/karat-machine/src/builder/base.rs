@@ -112,6 +112,10 @@ impl Step for BaseStep {
     type Output = BaseOutput;
 
     async fn run(&self, cx: &StepContext) -> Result<BaseOutput, StepError> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(StepError::new("local machines need root")
+                .with_hint("run karat as root, for example with sudo"));
+        }
         let events = cx.service::<Events>()?;
         let step = self.clone();
         blocking(cx, &events, "could not make the base layer", move |control| step.make(control)).await
