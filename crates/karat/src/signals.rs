@@ -1,15 +1,20 @@
 //! Ctrl-C: the first cleans up, the second stops waiting.
 
+use std::sync::Arc;
+
 use karat_saga::Cancellation;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::report::out;
+use crate::report::{Report, out};
 
 /// Cancels `cancellation` when the process is told to end. Has to be called in a runtime.
 ///
 /// # Errors
 /// When the system lets no handler be set.
-pub(crate) fn watch(cancellation: &Cancellation) -> std::io::Result<()> {
+pub(crate) fn watch(
+    cancellation: &Cancellation,
+    report: Option<Arc<dyn Report>>,
+) -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let cancellation = cancellation.clone();
@@ -21,11 +26,15 @@ pub(crate) fn watch(cancellation: &Cancellation) -> std::io::Result<()> {
                 else => return,
             }
             let first = !cancellation.cancel_token().is_cancelled();
-            out::stderr_line(if first {
+            let text = if first {
                 "\nCancelling: what was made is being removed. Press Ctrl-C again to stop waiting."
             } else {
                 "\nStopped waiting."
-            });
+            };
+            match &report {
+                Some(report) => report.notice(text),
+                None => out::stderr_line(text),
+            }
             cancellation.request();
         }
     });

@@ -153,8 +153,9 @@ pub(crate) fn run(args: BuildArgs, global: Global) -> Result<(), Failure> {
         let engine = session::engine(show.prompt())?;
         session.report(&engine.validate(&request))?;
         let cancellation = Cancellation::new();
-        signals::watch(&cancellation)?;
-        let summary = drive(&engine, request, &session, show.report(), &cancellation).await?;
+        let report = show.report();
+        signals::watch(&cancellation, Some(Arc::clone(&report)))?;
+        let summary = drive(&engine, request, &session, report, &cancellation).await?;
         conclude(&summary, &cancellation)
     })
 }

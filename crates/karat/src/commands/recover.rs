@@ -34,7 +34,7 @@ pub(crate) fn run(args: RecoverArgs) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let journal = Journal::open(&state_dir)?;
         let cancellation = Cancellation::new();
-        signals::watch(&cancellation)?;
+        signals::watch(&cancellation, None)?;
         let faults = match env::fault() {
             Some(text) => karat_saga::Faults::parse(&text)?,
             None => karat_saga::Faults::none(),

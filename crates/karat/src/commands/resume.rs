@@ -57,9 +57,10 @@ pub(crate) fn run(args: ResumeArgs, global: Global) -> Result<(), Failure> {
         let engine = session::engine(show.prompt())?;
         session.report(&engine.validate(&request))?;
         let cancellation = Cancellation::new();
-        signals::watch(&cancellation)?;
+        let report = show.report();
+        signals::watch(&cancellation, Some(std::sync::Arc::clone(&report)))?;
         let summary =
-            drive_resumed(&engine, request, id, &session, show.report(), &cancellation).await?;
+            drive_resumed(&engine, request, id, &session, report, &cancellation).await?;
         conclude(&summary, &cancellation)
     })
 }

@@ -63,7 +63,7 @@ pub(crate) fn run(args: VerifyBuildArgs, global: Global) -> Result<(), Failure> 
     };
     runtime()?.block_on(async {
         let cancellation = Cancellation::new();
-        signals::watch(&cancellation)?;
+        signals::watch(&cancellation, None)?;
         let mut results = Vec::new();
         for turn in ["first", "second"] {
             out::stdout_line(&format!("==> The {turn} build"));

@@ -231,6 +231,13 @@ impl Report for Human {
         }
     }
 
+    fn notice(&self, text: &str) {
+        match &self.live {
+            Some(_) => self.line(text),
+            None => out::stderr_line(text),
+        }
+    }
+
     fn finish(&self) {
         if let Some(live) = &self.live {
             // Drawn lines that cannot be cleared are no harm.

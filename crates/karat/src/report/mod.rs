@@ -21,6 +21,11 @@ pub(crate) trait Report: Send + Sync {
     /// Takes one event.
     fn event(&self, event: &Event);
 
+    /// Tells the person at the terminal something that is no event.
+    fn notice(&self, text: &str) {
+        out::stderr_line(text);
+    }
+
     /// The run is over: clears what is drawn, prints what comes last.
     fn finish(&self) {}
 }
