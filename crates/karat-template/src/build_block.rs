@@ -37,7 +37,7 @@ pub(crate) struct Meta {
 }
 
 /// The engine's own options of a provisioner.
-pub(crate) const PROVISIONER: &[&str] = &[
+pub const PROVISIONER: &[&str] = &[
     "name",
     "only",
     "except",
@@ -48,7 +48,7 @@ pub(crate) const PROVISIONER: &[&str] = &[
     "continue_on_error",
 ];
 /// The engine's own options of a post-processor.
-pub(crate) const POST_PROCESSOR: &[&str] = &["name", "only", "except", "keep_input_artifact"];
+pub const POST_PROCESSOR: &[&str] = &["name", "only", "except", "keep_input_artifact"];
 
 /// Reads a `build` block.
 pub(crate) fn decode(block: &Block, diags: &mut Diagnostics) -> BuildBlock {

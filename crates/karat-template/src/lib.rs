@@ -28,6 +28,9 @@ pub use blocks::{LocalBlock, Template};
 pub use build::{
     ArtifactKey, ArtifactRef, Build, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
 };
+pub use build_block::{
+    POST_PROCESSOR as POST_PROCESSOR_OPTIONS, PROVISIONER as PROVISIONER_OPTIONS,
+};
 pub use evaluate::{DataFetcher, DataRequest, Evaluated, Inputs, NoData};
 pub use load::{Load, Loaded, load};
 pub use packer_block::{PACKER_VERSION, PluginRequirement};

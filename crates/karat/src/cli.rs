@@ -1,6 +1,5 @@
 //! The command line. Doc comments are the help texts.
 
-
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
@@ -186,4 +185,3 @@ pub(crate) fn command() -> clap::Command {
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
-

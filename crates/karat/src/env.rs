@@ -36,6 +36,27 @@ pub(crate) const ALL: &[Variable] = &[
         doc: "Failures on request, to rehearse them: `kill@STEP:before`, `fail@STEP:after`, …; \
               `list` prints the points.",
     },
+    Variable {
+        name: "SSH_AUTH_SOCK",
+        doc: "Socket of the ssh agent, unless `ssh_agent_socket` is set.",
+    },
+    Variable {
+        name: "http_proxy",
+        doc: "Proxy for packages, archives and disk images that are fetched; `https_proxy` and \
+              `no_proxy` as well. apt's own configuration is followed, too.",
+    },
+    Variable {
+        name: "TERM",
+        doc: "`dumb`: neither colours nor live progress, as when the output is no terminal.",
+    },
+    Variable {
+        name: "PATH",
+        doc: "Where programs such as `systemd-nspawn` and `slirp4netns` are found.",
+    },
+    Variable {
+        name: "TMPDIR",
+        doc: "Folder of short-lived files while a boot loader is put together. Otherwise `/tmp`.",
+    },
 ];
 
 fn set(name: &str) -> Option<PathBuf> {

@@ -84,8 +84,9 @@ impl Session {
         colour: bool,
     ) -> Result<Self, Failure> {
         let stdin = if args.template == "-" {
-            let text = std::io::read_to_string(std::io::stdin())
-                .map_err(|e| Failure::new(format!("cannot read the template from the standard input: {e}")))?;
+            let text = std::io::read_to_string(std::io::stdin()).map_err(|e| {
+                Failure::new(format!("cannot read the template from the standard input: {e}"))
+            })?;
             Some(text)
         } else {
             None
@@ -149,8 +150,10 @@ impl Session {
         if self.has_builds {
             return Ok(());
         }
-        Err(Failure::new("the template has no build block: a build { } block with sources is what is built")
-            .hint("write: build { sources = [\"source.TYPE.NAME\"] }"))
+        Err(Failure::new(
+            "the template has no build block: a build { } block with sources is what is built",
+        )
+        .hint("write: build { sources = [\"source.TYPE.NAME\"] }"))
     }
 
     /// The selected builds, and those they need.

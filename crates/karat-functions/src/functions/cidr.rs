@@ -1,6 +1,6 @@
 //! Functions on address blocks.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use dashu_int::IBig;
 use karat_value::{Type, Value};

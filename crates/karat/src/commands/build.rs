@@ -224,10 +224,7 @@ fn keep(journal: &Journal, run: RunId, event: &Event) {
 }
 
 /// Says what is left and how to remove it, and gives the outcome.
-pub(crate) fn conclude(
-    summary: &RunSummary,
-    cancellation: &Cancellation,
-) -> Result<(), Failure> {
+pub(crate) fn conclude(summary: &RunSummary, cancellation: &Cancellation) -> Result<(), Failure> {
     let run = &summary.run;
     if summary.aborted {
         out::stderr_line(&format!(

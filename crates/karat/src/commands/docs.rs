@@ -3,13 +3,17 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use karat_config::{OptionKind, OptionType, Schema};
+use serde_json::json;
 
-use crate::components;
 use crate::error::Failure;
+use crate::manual::components::{self, Entry};
+use crate::manual::functions;
+use crate::manual::text::{fill, width};
 use crate::report::out;
 
-/// Shows the options of a component.
+/// Shows the options of a component, or what a function does.
+///
+/// Without a name it lists the components; `karat docs functions` lists the functions.
 #[derive(Debug, Args)]
 pub(crate) struct DocsArgs {
     /// Prints the schema as JSON.
@@ -18,108 +22,102 @@ pub(crate) struct DocsArgs {
     /// Prints Markdown.
     #[arg(long)]
     markdown: bool,
-    /// A component's type, such as machine or shell; all names without one. Where a provisioner
-    /// and a post-processor share a name, both are shown.
-    #[arg(value_name = "COMPONENT")]
-    component: Option<String>,
-}
-
-/// A component to be documented.
-pub(crate) struct Entry {
-    pub(crate) kind: &'static str,
-    pub(crate) name: String,
-    pub(crate) schema: Schema,
-}
-
-/// All components, in the order of the list.
-pub(crate) fn entries() -> Vec<Entry> {
-    let all = components::all();
-    let mut entries = Vec::new();
-    let mut add = |kind, name: &str, schema| {
-        entries.push(Entry { kind, name: name.to_owned(), schema });
-    };
-    all.builders().iter().for_each(|(n, c)| add("source", n, c.schema()));
-    all.provisioners().iter().for_each(|(n, c)| add("provisioner", n, c.schema()));
-    all.post_processors().iter().for_each(|(n, c)| add("post-processor", n, c.schema()));
-    all.data_sources().iter().for_each(|(n, c)| add("data", n, c.schema()));
-    entries
+    /// A component's type, such as machine or shell, or a function, such as jsonencode. Where
+    /// several share a name, all are shown.
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
 }
 
 pub(crate) fn run(args: DocsArgs) -> Result<(), Failure> {
-    let entries = entries();
-    let Some(wanted) = &args.component else {
-        for entry in &entries {
-            let first = entry.schema.doc.lines().next().unwrap_or_default();
-            out::stdout_line(&format!("{:15} {:15} {first}", entry.kind, entry.name));
+    let entries = components::entries();
+    match args.name.as_deref() {
+        None => {
+            out::stdout(&list(&entries, width()));
+            Ok(())
         }
-        return Ok(());
-    };
-    let found: Vec<&Entry> = entries.iter().filter(|e| e.name == *wanted).collect();
-    if found.is_empty() {
-        let names = entries.iter().map(|e| e.name.as_str());
-        let hint = karat_hcl::diag::closest(wanted, names)
-            .map_or("`karat docs` lists them".to_owned(), |best| format!("did you mean \"{best}\"?"));
-        return Err(Failure::new(format!("there is no component \"{wanted}\"")).hint(hint));
+        Some("functions") if args.markdown => {
+            out::stdout(&functions::markdown_of_all());
+            Ok(())
+        }
+        Some("functions") if !args.json => {
+            out::stdout(&functions::list(width()));
+            Ok(())
+        }
+        Some("functions") => {
+            let all = functions::groups().into_iter().flat_map(|(_, entries)| entries);
+            let all: Vec<_> = all.map(|f| function_json(&f)).collect();
+            out::stdout_line(&serde_json::to_string_pretty(&all)?);
+            Ok(())
+        }
+        Some(name) => show(&args, name, &entries),
+    }
+}
+
+fn show(args: &DocsArgs, name: &str, entries: &[Entry]) -> Result<(), Failure> {
+    let found: Vec<&Entry> = entries.iter().filter(|e| e.name == name).collect();
+    let function = functions::find(name);
+    if found.is_empty() && function.is_none() {
+        return Err(unknown(name, entries));
     }
     for entry in found {
         if args.json {
             out::stdout_line(&serde_json::to_string_pretty(&entry.schema)?);
         } else if args.markdown {
-            out::stdout(&markdown(entry));
+            out::stdout(&components::markdown(entry));
         } else {
-            out::stdout(&terminal(entry));
+            out::stdout(&components::terminal(entry, width()));
+        }
+    }
+    if let Some(function) = function {
+        if args.json {
+            out::stdout_line(&serde_json::to_string_pretty(&function_json(&function))?);
+        } else {
+            out::stdout(&functions::terminal(&function, width()));
         }
     }
     Ok(())
 }
 
-fn terminal(entry: &Entry) -> String {
-    let mut text = format!("{} \"{}\"\n\n{}\n", entry.kind, entry.name, entry.schema.doc);
-    options_text(&entry.schema, 0, &mut text);
-    text.push('\n');
+fn unknown(name: &str, entries: &[Entry]) -> Failure {
+    let groups = functions::groups();
+    let functions = groups.iter().flat_map(|(_, functions)| functions.iter().map(|f| f.name));
+    let names = entries.iter().map(|e| e.name.as_str()).chain(functions);
+    let hint = karat_hcl::diag::closest(name, names).map_or(
+        "`karat docs` lists the components, `karat docs functions` the functions".to_owned(),
+        |best| format!("did you mean \"{best}\"?"),
+    );
+    Failure::new(format!("there is no component and no function \"{name}\"")).hint(hint)
+}
+
+fn list(entries: &[Entry], width: usize) -> String {
+    let mut text = String::new();
+    let mut kind = None;
+    for entry in entries {
+        if kind != Some(entry.kind) {
+            let lead = if kind.is_some() { "\n" } else { "" };
+            let _ = writeln!(text, "{lead}{}", entry.kind.heading());
+            kind = Some(entry.kind);
+        }
+        let first = entry.schema.doc.split("\n\n").next().unwrap_or_default();
+        let first = first.split_inclusive(". ").next().unwrap_or_default().trim_end();
+        let lead = format!("  {:15} ", entry.name);
+        let pad = " ".repeat(lead.len());
+        let _ = write!(text, "{lead}{}", fill(first, &pad, width).trim_start());
+    }
+    text.push_str("\nkarat docs NAME shows the options, karat docs functions the functions.\n");
     text
 }
 
-fn options_text(schema: &Schema, depth: usize, text: &mut String) {
-    let pad = "  ".repeat(depth + 1);
-    for option in &schema.options {
-        let mut facts = vec![option.type_name()];
-        facts.extend(option.required.then(|| "required".to_owned()));
-        facts.extend(option.default.as_ref().map(|d| format!("default {d}")));
-        facts.extend((option.kind == OptionKind::Secret).then(|| "secret".to_owned()));
-        let _ = writeln!(text, "\n{pad}{} ({})", option.name, facts.join(", "));
-        for line in option.doc.lines() {
-            let _ = writeln!(text, "{pad}  {line}");
-        }
-        if !option.aliases.is_empty() {
-            let _ = writeln!(text, "{pad}  Also: {}.", option.aliases.join(", "));
-        }
-        if let OptionType::Block(inner) | OptionType::Blocks(inner) = &option.ty {
-            options_text(inner, depth + 1, text);
-        }
-    }
-}
-
-/// A component's page of the manual.
-pub(crate) fn markdown(entry: &Entry) -> String {
-    let mut text = format!("# {} `{}`\n\n{}\n", entry.kind, entry.name, entry.schema.doc);
-    options_markdown(&entry.schema, 2, &mut text);
-    text
-}
-
-fn options_markdown(schema: &Schema, level: usize, text: &mut String) {
-    for option in &schema.options {
-        let _ = writeln!(text, "\n{} `{}`\n", "#".repeat(level), option.name);
-        let mut facts = vec![option.type_name()];
-        facts.push(if option.required { "required".into() } else { "optional".into() });
-        facts.extend(option.default.as_ref().map(|d| format!("default `{d}`")));
-        let _ = writeln!(text, "*{}*\n\n{}", facts.join(", "), option.doc);
-        if !option.aliases.is_empty() {
-            let aliases: Vec<String> = option.aliases.iter().map(|a| format!("`{a}`")).collect();
-            let _ = writeln!(text, "\nAlso: {}.", aliases.join(", "));
-        }
-        if let OptionType::Block(inner) | OptionType::Blocks(inner) = &option.ty {
-            options_markdown(inner, (level + 1).min(6), text);
-        }
-    }
+fn function_json(function: &functions::Entry) -> serde_json::Value {
+    let examples: Vec<_> = function
+        .examples
+        .iter()
+        .map(|(call, result)| json!({"call": call, "result": result}))
+        .collect();
+    json!({
+        "name": function.name,
+        "signature": function.signature(),
+        "doc": function.doc,
+        "examples": examples,
+    })
 }

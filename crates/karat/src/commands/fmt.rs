@@ -64,7 +64,8 @@ pub(crate) fn run(args: FmtArgs) -> Result<(), Failure> {
 
 impl Formatter {
     fn path(&mut self, path: &Path, named: bool) -> Result<(), Failure> {
-        let context = |e: std::io::Error| Failure::new(format!("cannot read {}: {e}", path.display()));
+        let context =
+            |e: std::io::Error| Failure::new(format!("cannot read {}: {e}", path.display()));
         if path.is_dir() {
             if !named && !self.args.recursive {
                 return Ok(());
@@ -79,7 +80,10 @@ impl Formatter {
         }
         if !is_ours(path) {
             if named {
-                return Err(Failure::new(format!("{} is neither a .pkr.hcl nor a .pkrvars.hcl file", path.display())));
+                return Err(Failure::new(format!(
+                    "{} is neither a .pkr.hcl nor a .pkrvars.hcl file",
+                    path.display()
+                )));
             }
             return Ok(());
         }

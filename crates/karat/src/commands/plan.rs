@@ -56,7 +56,9 @@ fn text(plans: &[BuildPlan], inputs: bool) -> String {
     let mut text = String::new();
     for plan in plans {
         let (mark, why) = match &plan.verdict {
-            Verdict::Reuse => ("=", vec!["up to date: nothing that goes into it changed".to_owned()]),
+            Verdict::Reuse => {
+                ("=", vec!["up to date: nothing that goes into it changed".to_owned()])
+            }
             Verdict::First => ("+", vec!["build: it was never built here".to_owned()]),
             Verdict::Forced => ("~", vec!["build: -force is given".to_owned()]),
             Verdict::Always => ("~", vec!["build: such a source is built every time".to_owned()]),

@@ -47,10 +47,13 @@ pub(crate) fn run(args: RecoverArgs) -> Result<(), Failure> {
             ..RecoverOptions::default()
         };
         let registry = components::all().steps();
-        let services = Services::new().with(std::sync::Arc::new(karat_component::Events::discard()));
+        let services =
+            Services::new().with(std::sync::Arc::new(karat_component::Events::discard()));
         let report = recover(&journal, &registry, &services, &options, &cancellation).await?;
         for held in &report.held {
-            out::stderr_line(&format!("Run {held} is held by a living process and was left alone."));
+            out::stderr_line(&format!(
+                "Run {held} is held by a living process and was left alone."
+            ));
         }
         let verb = if args.list { "would undo" } else { "undid" };
         let mut said = false;

@@ -59,8 +59,7 @@ pub(crate) fn run(args: ResumeArgs, global: Global) -> Result<(), Failure> {
         let cancellation = Cancellation::new();
         let report = show.report();
         signals::watch(&cancellation, Some(std::sync::Arc::clone(&report)))?;
-        let summary =
-            drive_resumed(&engine, request, id, &session, report, &cancellation).await?;
+        let summary = drive_resumed(&engine, request, id, &session, report, &cancellation).await?;
         conclude(&summary, &cancellation)
     })
 }
@@ -83,9 +82,8 @@ fn values(command: &[String], flag: &str) -> Vec<String> {
 }
 
 fn selection(command: &[String]) -> (Vec<String>, Vec<String>) {
-    let list = |flag| {
-        values(command, flag).iter().flat_map(|v| v.split(',').map(str::to_owned)).collect()
-    };
+    let list =
+        |flag| values(command, flag).iter().flat_map(|v| v.split(',').map(str::to_owned)).collect();
     (list("only"), list("except"))
 }
 
@@ -99,8 +97,10 @@ fn stored_flags(command: &[String], args: &ResumeArgs) -> Result<TemplateArgs, F
             continue;
         }
         if value.contains(karat_component::MASK) {
-            return Err(Failure::new(format!("the value of the variable \"{name}\" is a secret and was not stored"))
-                .hint(format!("give it again: karat resume -var {name}=… {}", args.run)));
+            return Err(Failure::new(format!(
+                "the value of the variable \"{name}\" is a secret and was not stored"
+            ))
+            .hint(format!("give it again: karat resume -var {name}=… {}", args.run)));
         }
         var.push(value);
     }
@@ -116,8 +116,8 @@ mod tests {
 
     #[test]
     fn flags_are_found_in_a_stored_command_line() {
-        let command = ["karat", "build", "-var", "a=b", "--var=c=d", "-only=x,y", "t"]
-            .map(str::to_owned);
+        let command =
+            ["karat", "build", "-var", "a=b", "--var=c=d", "-only=x,y", "t"].map(str::to_owned);
         assert_eq!(values(&command, "var"), ["a=b", "c=d"]);
         assert_eq!(selection(&command).0, ["x", "y"]);
     }

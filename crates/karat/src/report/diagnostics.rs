@@ -53,7 +53,8 @@ impl Renderer<'_> {
         let Some(source) = self.sources.get(label.span.source) else { return };
         let start = source.position(label.span.range().start);
         let end = source.position(label.span.range().end);
-        let _ = writeln!(text, "  on {} line {}, column {}:", source.name, start.line, start.column);
+        let _ =
+            writeln!(text, "  on {} line {}, column {}:", source.name, start.line, start.column);
         let line = source.line(start.line);
         let number = start.line.to_string();
         let _ = writeln!(text, "  {number} | {}", line.replace('\t', " "));

@@ -88,7 +88,8 @@ impl Human {
         if !self.style.timestamps {
             return line.to_owned();
         }
-        let stamp = jiff::Timestamp::try_from(time).map(|t| t.to_zoned(jiff::tz::TimeZone::system()));
+        let stamp =
+            jiff::Timestamp::try_from(time).map(|t| t.to_zoned(jiff::tz::TimeZone::system()));
         match stamp {
             Ok(stamp) => format!("{}: {line}", stamp.strftime("%Y-%m-%dT%H:%M:%S%:z")),
             Err(_) => line.to_owned(),
@@ -150,14 +151,22 @@ impl Human {
         let build = &ended.build;
         let text = match (ended.outcome, &ended.error) {
             (Outcome::Reused, _) => {
-                format!("Build '{build}' is up to date after {took}: nothing that goes into it changed.")
+                format!(
+                    "Build '{build}' is up to date after {took}: nothing that goes into it changed."
+                )
             }
             (Outcome::Finished, _) => format!("Build '{build}' finished after {took}."),
             (Outcome::Skipped, error) => {
-                format!("Build '{build}' was not started: {}", error.as_deref().unwrap_or("cancelled"))
+                format!(
+                    "Build '{build}' was not started: {}",
+                    error.as_deref().unwrap_or("cancelled")
+                )
             }
             (_, error) => {
-                format!("Build '{build}' errored after {took}: {}", error.as_deref().unwrap_or("cancelled"))
+                format!(
+                    "Build '{build}' errored after {took}: {}",
+                    error.as_deref().unwrap_or("cancelled")
+                )
             }
         };
         let red = !matches!(ended.outcome, Outcome::Finished | Outcome::Reused);

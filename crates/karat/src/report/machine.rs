@@ -27,7 +27,12 @@ impl Report for Machine {
             EventKind::Error { text } => ui("error", text),
             EventKind::Output { line, .. } => ui("message", line),
             EventKind::Machine { category, args } => {
-                print(event, target, category, &args.iter().map(String::as_str).collect::<Vec<_>>());
+                print(
+                    event,
+                    target,
+                    category,
+                    &args.iter().map(String::as_str).collect::<Vec<_>>(),
+                );
             }
             EventKind::BuildFinished { outcome, error, artifacts, .. } => {
                 if let Some(error) = error {

@@ -42,7 +42,9 @@ fn written(result: io::Result<()>) {
 
 /// Whether output may be coloured: a person looks at it, and nobody said no.
 pub(crate) fn colour(flag: bool) -> bool {
-    flag && is_terminal() && std::env::var_os("PACKER_NO_COLOR").is_none() && std::env::var_os("NO_COLOR").is_none()
+    flag && is_terminal()
+        && std::env::var_os("PACKER_NO_COLOR").is_none()
+        && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// Whether a person looks at stdout.
