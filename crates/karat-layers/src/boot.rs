@@ -303,13 +303,18 @@ fn early_length(bytes: &[u8]) -> usize {
     }
 }
 
-/// The names of the regular files in a cpio archive.
+/// The names of the regular files in cpio archives that stand one behind the other: modules that
+/// are compressed already come in one of their own, before the rest.
 fn cpio_files(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut out = Vec::new();
     let mut at = 0;
     while let Some((name, mode, next)) = cpio_member(bytes, at) {
         if name == b"TRAILER!!!" {
-            break;
+            at = next;
+            while bytes.get(at) == Some(&0) {
+                at += 1;
+            }
+            continue;
         }
         if mode & 0o170_000 == 0o100_000 {
             out.push(name.strip_prefix(b"./").unwrap_or(name).to_vec());
