@@ -1,5 +1,7 @@
 //! What tests of several crates share.
 
+pub mod host_state;
+pub mod local_communicator;
 pub mod qemu;
 
 pub mod relay;

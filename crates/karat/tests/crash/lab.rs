@@ -131,6 +131,8 @@ impl Lab {
     }
 
     pub(crate) fn look(&self) -> HostState {
+        // Recovery removes the folder of machines when none is in it; a build makes it.
+        let _ = fs::remove_dir(self.state.join("machines"));
         HostState::look(&self.lookout())
     }
 
@@ -202,6 +204,7 @@ impl Lab {
 
     /// The host is as it was.
     pub(crate) fn clean(&self, before: &HostState, moment: &str) {
+        let _ = fs::remove_dir(self.state.join("machines"));
         let left = before.settle(&self.lookout(), Duration::from_secs(20));
         assert!(left.is_empty(), "{moment} left something:\n  {}", left.join("\n  "));
         for layer in fs::read_dir(self.state.join("layers")).into_iter().flatten().flatten() {
