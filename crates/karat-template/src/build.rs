@@ -66,6 +66,23 @@ impl Build {
     }
 }
 
+/// What a build block holds, for a person to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildOutline {
+    /// Its name; empty without one.
+    pub name: String,
+    /// What is told of it; empty without.
+    pub description: String,
+    /// Its sources as `TYPE.NAME`, by their local names.
+    pub sources: Vec<String>,
+    /// Type and name of each provisioner.
+    pub provisioners: Vec<(String, Option<String>)>,
+    /// Type and name of the provisioner that runs after a failure.
+    pub error_cleanup: Option<(String, Option<String>)>,
+    /// Type and name of each post-processor, by chains.
+    pub chains: Vec<Vec<(String, Option<String>)>>,
+}
+
 /// A component's block before its expressions are evaluated.
 #[derive(Clone, Debug)]
 pub struct ComponentBlock {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use karat_config::{Body, Schema};
 use karat_eval::{Environment, Functions, Reference, Scope, evaluate, references};
 use karat_functions::World;
@@ -13,7 +13,7 @@ use karat_value::{Mark, Marks, Type, Value};
 
 use crate::blocks::Template;
 use crate::body::evaluate_body;
-use crate::build::{ArtifactKey, Build, ComponentBlock, PostProcessorBlock, ProvisionerBlock};
+use crate::build::{ArtifactKey, Build, BuildOutline, ComponentBlock, PostProcessorBlock, ProvisionerBlock};
 use crate::load::Loaded;
 use crate::names::{Names, object, surroundings};
 use crate::text::{TextContext, render};
@@ -65,9 +65,11 @@ pub struct Evaluated {
     pub(crate) sources: SourceMap,
     pub(crate) root: PathBuf,
     pub(crate) names: Names,
+    data: Option<Value>,
     variables: IndexMap<String, Variable>,
     locals: IndexMap<String, Value>,
     builds: Vec<Build>,
+    outlines: Vec<BuildOutline>,
     secrets: Vec<String>,
 }
 
@@ -117,15 +119,17 @@ impl Loaded {
         world: &dyn World,
         data: &dyn DataFetcher,
     ) -> Evaluated {
-        let variables = Resolver {
+        let mut resolver = Resolver {
             blocks: &self.template.variables,
             files: &self.template.var_files,
             given,
             world,
             sources: &mut self.sources,
             diags: &mut self.diags,
-        }
-        .resolve();
+        };
+        let (variables, given) = resolver.resolve();
+        self.early = resolver.diags.len();
+        resolver.check_rules(&variables, &given);
         for variable in variables.values().filter(|v| !v.is_set) {
             self.diags.push(unset(variable));
         }
@@ -138,32 +142,61 @@ impl Loaded {
             data,
             names,
             locals: IndexMap::new(),
+            failed: IndexSet::new(),
             fetched: IndexMap::new(),
             open: Vec::new(),
             secrets: Vec::new(),
             diags: &mut self.diags,
         };
         work.all();
-        let Work { mut names, locals, fetched, mut secrets, .. } = work;
+        let Work { mut names, mut locals, failed, fetched, mut secrets, .. } = work;
         names.insert("local".into(), object(locals.iter().map(|(n, v)| (n, v.clone()))));
-        if !self.template.data.is_empty() {
-            names.insert("data".into(), data_value(&fetched));
-        }
+        let data = (!self.template.data.is_empty()).then(|| data_value(&fetched));
+        // In the order of the text, not in that in which they needed each other.
+        let place: IndexMap<&str, usize> =
+            self.template.locals.keys().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
+        locals.sort_by_cached_key(|name, _| place.get(name.as_str()).copied());
+        locals.retain(|name, _| !failed.contains(name));
         for variable in variables.values().filter(|v| v.sensitive) {
             collect_secrets(&variable.value, &mut secrets);
         }
-        let mut evaluated = Evaluated {
+        let evaluated = Evaluated {
             sources: self.sources.clone(),
             root: self.template.root.clone(),
             names,
+            data,
             variables,
             locals,
             builds: Vec::new(),
+            outlines: Vec::new(),
             secrets,
         };
-        evaluated.builds = evaluated.expand(&self.template, world, &mut self.diags);
-        evaluated
+        let (builds, outlines) = evaluated.expand(&self.template, world, &mut self.diags);
+        Evaluated { builds, outlines, ..evaluated }
     }
+}
+
+/// What a console knows without a template.
+pub fn bare_console_scope<'e>(environment: &'e Environment<'e>, world: &dyn World) -> Scope<'e> {
+    let mut scope = Scope::new(environment);
+    let unknown = || Value::unknown(Type::String);
+    let cwd = world.working_folder().unwrap_or_default();
+    for (name, value) in surroundings(Path::new(""), &cwd) {
+        scope.set(name, value);
+    }
+    let names = ["version", "iterationID", "versionFingerprint"];
+    scope.set("packer", object(names.map(|name| (name, unknown()))));
+    for name in ["var", "local"] {
+        scope.set(name, object::<&str>([]));
+    }
+    add_console_names(&mut scope);
+    scope
+}
+
+fn add_console_names(scope: &mut Scope<'_>) {
+    let unknown = || Value::unknown(Type::String);
+    scope.set("source", object([("name", unknown()), ("type", unknown())]));
+    scope.set("build", Value::unknown(Type::object::<&str>([])));
 }
 
 fn unset(variable: &Variable) -> Diagnostic {
@@ -211,6 +244,8 @@ struct Work<'a> {
     data: &'a dyn DataFetcher,
     names: Names,
     locals: IndexMap<String, Value>,
+    /// Locals whose value could not be found; unknown values stand for them.
+    failed: IndexSet<String>,
     fetched: IndexMap<(String, String), Value>,
     /// What is being evaluated, each needed by the one before, and where it is named.
     open: Vec<(Node, Span)>,
@@ -229,8 +264,8 @@ impl Work<'_> {
     }
 
     /// Evaluates what an expression names first.
-    fn needs(&mut self, found: Vec<Reference>) {
-        for reference in found {
+    fn needs(&mut self, uses: &[Reference]) {
+        for reference in uses {
             let step = |i: usize| reference.steps.get(i).and_then(|s| s.name());
             match (reference.root.name.as_str(), step(0), step(1)) {
                 ("local", Some(name), _) => self.local(name, reference.span),
@@ -241,6 +276,13 @@ impl Work<'_> {
                 }
                 ("data", Some(type_name), Some(name)) => {
                     self.fetch(type_name, name, reference.span);
+                }
+                ("data", type_name, None) => {
+                    for (of_type, name) in self.template.data.keys() {
+                        if type_name.is_none_or(|t| t == of_type) {
+                            self.fetch(of_type, name, reference.span);
+                        }
+                    }
                 }
                 _ => {}
             }
@@ -273,9 +315,14 @@ impl Work<'_> {
         if self.locals.contains_key(name) || !self.enter(Node::Local(name.to_owned()), span) {
             return;
         }
-        self.needs(references(&local.expr));
+        let uses = references(&local.expr);
+        deep(|| self.needs(&uses));
         let sensitive = local.sensitive.as_ref().is_some_and(|expr| self.flag(expr));
-        let mut value = self.value(&local.expr);
+        let (mut value, diags) = self.value(&local.expr, &uses);
+        if diags.has_errors() || uses.iter().any(|r| self.is_failed(r)) {
+            self.failed.insert(name.to_owned());
+        }
+        self.diags.append(diags);
         if sensitive {
             collect_secrets(&value, &mut self.secrets);
             value = value.with_marks(&Marks::one(Mark::Sensitive));
@@ -284,28 +331,62 @@ impl Work<'_> {
         self.open.pop();
     }
 
+    fn is_failed(&self, reference: &Reference) -> bool {
+        reference.root.name == "local"
+            && reference
+                .steps
+                .first()
+                .and_then(|s| s.name())
+                .is_some_and(|name| self.failed.contains(name))
+    }
+
     fn flag(&mut self, expr: &Expr) -> bool {
-        let value = self.value(expr);
-        let value = karat_value::convert(&value.unmark_deep().0, &Type::Bool);
-        value.ok().and_then(|v| v.as_bool()).unwrap_or(false)
+        let (value, diags) = self.value(expr, &references(expr));
+        self.diags.append(diags);
+        match karat_value::convert(&value.unmark_deep().0, &Type::Bool) {
+            Ok(value) => value.as_bool().unwrap_or(false),
+            Err(error) => {
+                self.diags.push(
+                    Diagnostic::error("Unsuitable value type")
+                        .at(expr.span)
+                        .detail(format!("\"sensitive\" is true or false, a bool: {error}.")),
+                );
+                false
+            }
+        }
     }
 
-    fn value(&mut self, expr: &Expr) -> Value {
+    fn value(&self, expr: &Expr, uses: &[Reference]) -> (Value, Diagnostics) {
         let environment = Environment::new(self.world, self.template.root.as_path());
-        let scope = self.scope(&environment);
-        let (value, found) = evaluate(expr, &scope);
-        self.diags.append(found);
-        value
+        evaluate(expr, &self.scope(&environment, uses))
     }
 
-    fn scope<'e>(&self, environment: &'e Environment<'e>) -> Scope<'e> {
+    /// The names that an expression with these references sees. Of locals and data sources only
+    /// those that it names are there, so that the cost does not grow with the template.
+    fn scope<'e>(&self, environment: &'e Environment<'e>, uses: &[Reference]) -> Scope<'e> {
         let mut scope = Scope::new(environment);
         for (name, value) in &self.names {
             scope.set(name.clone(), value.clone());
         }
-        let locals = self.locals.iter().map(|(n, v)| (n.as_str(), v.clone()));
-        scope.set("local", object(locals));
-        if !self.template.data.is_empty() {
+        let of = |root: &str| {
+            let all = uses.iter().filter(move |r| r.root.name == root);
+            all.map(|r| r.steps.first().and_then(|s| s.name())).collect::<IndexSet<_>>()
+        };
+        let locals = of("local");
+        if locals.contains(&None) {
+            scope.set("local", object(self.locals.iter().map(|(n, v)| (n.as_str(), v.clone()))));
+        } else {
+            let known = locals.iter().flatten().filter(|n| self.template.locals.contains_key(**n));
+            // One in a circle has no value; that was told.
+            let value = |n: &str| self.locals.get(n).cloned().unwrap_or_else(Value::dynamic);
+            let mut values: IndexMap<&str, Value> = known.map(|n| (*n, value(n))).collect();
+            if values.len() < locals.len() {
+                // A name that is not there: the message lists those that are.
+                values.extend(self.locals.iter().map(|(n, v)| (n.as_str(), v.clone())));
+            }
+            scope.set("local", object(values));
+        }
+        if !self.template.data.is_empty() && !of("data").is_empty() {
             scope.set("data", data_value(&self.fetched));
         }
         scope
@@ -330,9 +411,9 @@ impl Work<'_> {
         };
         let mut found = Vec::new();
         each_expression(&block.body, &mut |expr| found.extend(references(expr)));
-        self.needs(found);
+        deep(|| self.needs(&found));
         let environment = Environment::new(self.world, self.template.root.as_path());
-        let scope = self.scope(&environment);
+        let scope = self.scope(&environment, &found);
         let before = self.diags.len();
         let body = evaluate_body(&block.body, block.header, &schema, &scope, self.diags);
         let failed = self.diags.iter().skip(before).any(Diagnostic::is_error);
@@ -345,6 +426,11 @@ impl Work<'_> {
         self.fetched.insert(key, value);
         self.open.pop();
     }
+}
+
+/// Calls `f` with enough stack for a long chain of values that need each other.
+fn deep<R>(f: impl FnOnce() -> R) -> R {
+    stacker::maybe_grow(256 * 1024, 4 * 1024 * 1024, f)
 }
 
 /// Calls `f` with every expression of a body, nested blocks included. Of JSON syntax, which says
@@ -390,6 +476,11 @@ impl Evaluated {
         &self.locals
     }
 
+    /// What each build block holds, for a person to read.
+    pub fn outlines(&self) -> &[BuildOutline] {
+        &self.outlines
+    }
+
     /// The builds in the order of the text.
     pub fn builds(&self) -> &[Build] {
         &self.builds
@@ -400,8 +491,26 @@ impl Evaluated {
         &self.secrets
     }
 
-    /// The names that an expression at top level sees, for a console.
+    /// What a console sees: locals that could not be evaluated are not there, data sources are not
+    /// fetched, and nothing is known of a build.
+    pub fn console_scope<'e>(&self, environment: &'e Environment<'e>) -> Scope<'e> {
+        let mut scope = self.plain_scope(environment);
+        let locals = self.locals.iter().map(|(n, v)| (n.as_str(), v.clone()));
+        scope.set("local", object(locals));
+        add_console_names(&mut scope);
+        scope
+    }
+
+    /// The names that an expression at top level sees.
     pub fn scope<'e>(&self, environment: &'e Environment<'e>) -> Scope<'e> {
+        let mut scope = self.plain_scope(environment);
+        if let Some(data) = &self.data {
+            scope.set("data", data.clone());
+        }
+        scope
+    }
+
+    fn plain_scope<'e>(&self, environment: &'e Environment<'e>) -> Scope<'e> {
         let mut scope = Scope::new(environment);
         for (name, value) in &self.names {
             scope.set(name.clone(), value.clone());

@@ -11,7 +11,7 @@ use karat_value::{Type, Value};
 
 use crate::blocks::Template;
 use crate::build::{
-    ArtifactKey, ArtifactRef, Build, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
+    ArtifactKey, ArtifactRef, Build, BuildOutline, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
 };
 use crate::build_block::{BuildBlock, Meta, NestedSource};
 use crate::evaluate::{Evaluated, each_expression};
@@ -31,13 +31,16 @@ impl Evaluated {
         template: &Template,
         world: &dyn World,
         diags: &mut Diagnostics,
-    ) -> Vec<Build> {
+    ) -> (Vec<Build>, Vec<BuildOutline>) {
         let environment = self.environment(world);
         let scope = self.scope(&environment);
         let mut builds = Vec::<Build>::new();
+        let mut outlines = Vec::new();
         for block in &template.builds {
             let mut reader = Reader { scope: &scope, diags };
-            for build in reader.builds(block, template) {
+            let (of_block, outline) = reader.builds(block, template);
+            outlines.push(outline);
+            for build in of_block {
                 if let Some(first) = builds.iter().find(|b| b.target == build.target) {
                     diags.push(
                         Diagnostic::error(format!("Duplicate build \"{}\"", build.target))
@@ -51,7 +54,7 @@ impl Evaluated {
                 builds.push(build);
             }
         }
-        builds
+        (builds, outlines)
     }
 }
 
@@ -69,11 +72,9 @@ impl Reader<'_, '_> {
         (!failed).then(|| value.as_str().map(str::to_owned)).flatten()
     }
 
-    fn builds(&mut self, block: &BuildBlock, template: &Template) -> Vec<Build> {
+    fn builds(&mut self, block: &BuildBlock, template: &Template) -> (Vec<Build>, BuildOutline) {
         let name = block.name.as_ref().and_then(|expr| self.text(expr)).unwrap_or_default();
-        if let Some(description) = &block.description {
-            self.text(description);
-        }
+        let description = block.description.as_ref().and_then(|expr| self.text(expr));
         let uses = self.uses(block);
         if uses.is_empty() && block.sources.is_none() && block.nested.is_empty() {
             self.diags.push(
@@ -83,8 +84,13 @@ impl Reader<'_, '_> {
                     .hint("Write: sources = [\"source.TYPE.NAME\"]"),
             );
         }
+        let mut outline = self.outline(block);
+        outline.name.clone_from(&name);
+        outline.description = description.unwrap_or_default();
         let mut builds = Vec::new();
         for used in uses {
+            let local = used.local_name.as_ref().unwrap_or(&used.name);
+            outline.sources.push(format!("{}.{local}", used.type_name));
             let key = (used.type_name.clone(), used.name.clone());
             let Some(source) = template.components.get(&key) else {
                 self.unknown_source(&used, template);
@@ -92,7 +98,27 @@ impl Reader<'_, '_> {
             };
             builds.push(self.build(block, &name, used, source));
         }
-        builds
+        (builds, outline)
+    }
+
+    /// What a block holds but for its name, description and sources.
+    fn outline(&self, block: &BuildBlock) -> BuildOutline {
+        // What is wrong with a name is told where the component is read.
+        let one = |meta: &Meta| {
+            let name = meta.options.get("name").and_then(|a| {
+                let (value, _) = evaluate_as(&a.expr, &Type::String, self.scope);
+                value.unmark_deep().0.as_str().map(str::to_owned)
+            });
+            (meta.component.type_name.clone(), name)
+        };
+        BuildOutline {
+            name: String::new(),
+            description: String::new(),
+            sources: Vec::new(),
+            provisioners: block.provisioners.iter().map(one).collect(),
+            error_cleanup: block.error_cleanup.as_ref().map(one),
+            chains: block.chains.iter().map(|c| c.iter().map(one).collect()).collect(),
+        }
     }
 
     fn uses<'a>(&mut self, block: &'a BuildBlock) -> Vec<SourceUse<'a>> {

@@ -26,12 +26,12 @@ mod variables;
 
 pub use blocks::{LocalBlock, Template};
 pub use build::{
-    ArtifactKey, ArtifactRef, Build, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
+    ArtifactKey, ArtifactRef, Build, BuildOutline, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
 };
 pub use build_block::{
     POST_PROCESSOR as POST_PROCESSOR_OPTIONS, PROVISIONER as PROVISIONER_OPTIONS,
 };
-pub use evaluate::{DataFetcher, DataRequest, Evaluated, Inputs, NoData};
+pub use evaluate::{DataFetcher, DataRequest, Evaluated, Inputs, NoData, bare_console_scope};
 pub use load::{Load, Loaded, load};
 pub use packer_block::{PACKER_VERSION, PluginRequirement};
 pub use text::TextContext;

@@ -30,6 +30,9 @@ pub struct Loaded {
     pub template: Template,
     /// What is wrong in them.
     pub diags: Diagnostics,
+    /// How many of the problems are of the text itself and of the values given from outside. They
+    /// stop every command; those behind them leave something to be shown.
+    pub early: usize,
 }
 
 /// Endings of template files, in the order in which files of a folder are read.
@@ -69,7 +72,8 @@ pub fn load(request: &Load, world: &dyn World) -> Loaded {
     }
     let mut diags = reader.diags;
     let template = Template::decode(&bodies, root, var_files, &mut diags);
-    Loaded { sources: reader.sources, template, diags }
+    let early = diags.len();
+    Loaded { sources: reader.sources, template, diags, early }
 }
 
 struct Reader<'a> {

@@ -117,6 +117,13 @@ struct Setting {
     what: String,
 }
 
+/// Where the value of a variable comes from, for the messages of its rules.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    span: Option<Span>,
+    what: Option<String>,
+}
+
 /// Finds the values of all variables.
 ///
 /// Every value is checked, those that are overridden too; the last of these wins: default,
@@ -131,7 +138,8 @@ pub(crate) struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    pub(crate) fn resolve(mut self) -> IndexMap<String, Variable> {
+    /// The values, their rules not checked yet, and where each comes from.
+    pub(crate) fn resolve(&mut self) -> (IndexMap<String, Variable>, Vec<Origin>) {
         let blocks = self.blocks;
         let mut settings: IndexMap<&str, Vec<Setting>> = IndexMap::new();
         let mut types = IndexMap::new();
@@ -156,13 +164,32 @@ impl<'a> Resolver<'a> {
             self.from_flag(flag, &types, &mut settings);
         }
         let mut variables = IndexMap::new();
+        let mut origins = Vec::new();
         for (name, block) in blocks {
             let last = settings.swap_remove(name.as_str()).and_then(|mut all| all.pop());
             let default = defaults.swap_remove(name.as_str()).flatten();
+            origins.push(match &last {
+                Some(setting) => Origin { span: setting.span, what: Some(setting.what.clone()) },
+                None => Origin::default(),
+            });
             let variable = self.finish(block, &types[name.as_str()], default, last);
             variables.insert(name.clone(), variable);
         }
-        variables
+        (variables, origins)
+    }
+
+    /// Checks the rules of all variables that have a value.
+    pub(crate) fn check_rules(
+        &mut self,
+        variables: &IndexMap<String, Variable>,
+        origins: &[Origin],
+    ) {
+        let blocks = self.blocks;
+        for ((variable, block), origin) in variables.values().zip(blocks.values()).zip(origins) {
+            if variable.is_set {
+                self.check_rules_of(block, &variable.value, origin);
+            }
+        }
     }
 
     /// The type, and the default converted to it. Without a type, or with `any`, the type is that
@@ -336,29 +363,17 @@ impl<'a> Resolver<'a> {
         default: Option<Value>,
         last: Option<Setting>,
     ) -> Variable {
-        let (span, what) = match &last {
-            Some(setting) => (setting.span, Some(setting.what.clone())),
-            None => (None, None),
-        };
         let value = last.map(|s| s.value).or_else(|| default.clone());
         let is_set = value.is_some();
         let sensitive = self.flag(block.sensitive.as_ref());
         let mut value = value.unwrap_or_else(|| {
             Value::unknown(ty.as_ref().map_or(Type::Dynamic, |t| t.ty.clone()))
         });
-        if is_set {
-            self.check_rules(block, &value, span, what);
-        }
         if sensitive {
             value = value.with_marks(&Marks::one(Mark::Sensitive));
         }
-        let description = block
-            .description
-            .as_ref()
-            .and_then(|expr| self.constant(expr))
-            .and_then(|v| convert(&v, &Type::String).ok())
-            .and_then(|v| v.as_str().map(str::to_owned))
-            .unwrap_or_default();
+        let description =
+            block.description.as_ref().and_then(|expr| self.description(expr)).unwrap_or_default();
         let (name, span) = (block.name.clone(), block.span);
         Variable { name, span, description, value, default, sensitive, is_set }
     }
@@ -369,6 +384,21 @@ impl<'a> Resolver<'a> {
         let failed = diags.has_errors();
         self.diags.append(diags);
         (!failed).then_some(value)
+    }
+
+    fn description(&mut self, expr: &Expr) -> Option<String> {
+        let value = self.constant(expr)?;
+        match convert(&value, &Type::String) {
+            Ok(value) => value.as_str().map(str::to_owned),
+            Err(error) => {
+                self.diags.push(
+                    Diagnostic::error("Unsuitable value type")
+                        .at(expr.span)
+                        .detail(format!("\"description\" is a text, a string: {error}.")),
+                );
+                None
+            }
+        }
     }
 
     fn flag(&mut self, expr: Option<&Expr>) -> bool {
@@ -387,13 +417,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn check_rules(
-        &mut self,
-        block: &VariableBlock,
-        value: &Value,
-        span: Option<Span>,
-        what: Option<String>,
-    ) {
+    fn check_rules_of(&mut self, block: &VariableBlock, value: &Value, origin: &Origin) {
         // The functions of a rule that read files start at the folder that the command runs in.
         let environment = Environment::new(self.world, "");
         let mut scope = Scope::new(&environment);
@@ -411,10 +435,10 @@ impl<'a> Resolver<'a> {
             let holds = convert(&result, &Type::Bool).ok().filter(|v| !v.is_null());
             match holds {
                 Some(value) if value.as_bool() == Some(false) => {
-                    let from = what.as_deref().unwrap_or("its default");
+                    let from = origin.what.as_deref().unwrap_or("its default");
                     let mut diagnostic = Diagnostic::error("Invalid value for variable")
                         .detail(format!("{message}\n\nThis was checked by the validation rule at {}, for the value from {from}.", self.place(rule.condition.span)));
-                    diagnostic = match span {
+                    diagnostic = match origin.span {
                         Some(span) => diagnostic.at(span).also(rule.condition.span, "this rule does not hold"),
                         None => diagnostic.at(block.span).also(rule.condition.span, "this rule does not hold"),
                     };

@@ -24,6 +24,8 @@ enum Command {
     Build(commands::build::BuildArgs),
     Validate(commands::validate::ValidateArgs),
     Plan(commands::plan::PlanArgs),
+    Inspect(commands::inspect::InspectArgs),
+    Console(commands::console::ConsoleArgs),
     Fmt(commands::fmt::FmtArgs),
     Recover(commands::recover::RecoverArgs),
     Runs(commands::runs::RunsArgs),
@@ -99,7 +101,7 @@ impl ColourArgs {
     }
 }
 
-fn assignment(text: &str) -> Result<String, String> {
+pub(crate) fn assignment(text: &str) -> Result<String, String> {
     if text.contains('=') { Ok(text.to_owned()) } else { Err("write NAME=VALUE".into()) }
 }
 
@@ -160,6 +162,8 @@ fn dispatch(cli: Cli, global: Global) -> Result<(), Failure> {
         Command::Build(args) => commands::build::run(args, global),
         Command::Validate(args) => commands::validate::run(args, global),
         Command::Plan(args) => commands::plan::run(args, global),
+        Command::Inspect(args) => commands::inspect::run(args, global),
+        Command::Console(args) => commands::console::run(args, global),
         Command::Fmt(args) => commands::fmt::run(args),
         Command::Recover(args) => commands::recover::run(args),
         Command::Runs(args) => commands::runs::run(args),

@@ -27,8 +27,8 @@ pub(crate) struct Session {
     pub(crate) masker: Masker,
     pub(crate) path: PathBuf,
     pub(crate) has_builds: bool,
-    /// How many of the problems were found while reading.
-    syntax: usize,
+    /// How many of the problems are of the text itself and of the values given.
+    early: usize,
     colour: bool,
 }
 
@@ -101,7 +101,6 @@ impl Session {
         let world = Arc::new(System::new());
         let data = Data { components: components::all(), run: run_data };
         let mut loaded = load(&request, world.as_ref());
-        let syntax = loaded.diags.len();
         let template = loaded.evaluate(&given, world.as_ref(), &data);
         // The second evaluation finds the same problems; those of the first are shown.
         let mut again = load(&request, world.as_ref());
@@ -117,7 +116,7 @@ impl Session {
             masker,
             path,
             has_builds: loaded.template.has_builds(),
-            syntax,
+            early: loaded.early,
             colour,
         })
     }
@@ -135,14 +134,26 @@ impl Session {
 
     /// Prints the problems found so far, and fails if an error is among them.
     pub(crate) fn checked(&self) -> Result<(), Failure> {
+        self.readable()?;
         self.report(&self.diags)
     }
 
-    /// Prints what is wrong in the text itself, and fails if an error is among it.
-    pub(crate) fn syntax_checked(&self) -> Result<(), Failure> {
+    /// Prints what is wrong in the text itself and in the values given, and fails if an error is
+    /// among it. Behind such errors there is little to be said of the rest.
+    pub(crate) fn early_checked(&self) -> Result<(), Failure> {
+        self.report(&self.early())
+    }
+
+    /// Fails if the text itself or a value given is wrong; prints nothing otherwise.
+    pub(crate) fn readable(&self) -> Result<(), Failure> {
+        let early = self.early();
+        if early.has_errors() { self.report(&early) } else { Ok(()) }
+    }
+
+    fn early(&self) -> Diagnostics {
         let mut diags = Diagnostics::new();
-        diags.extend(self.diags.iter().take(self.syntax).cloned());
-        self.report(&diags)
+        diags.extend(self.diags.iter().take(self.early).cloned());
+        diags
     }
 
     /// Fails if the template has no build.

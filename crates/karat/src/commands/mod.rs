@@ -2,9 +2,11 @@
 
 pub(crate) mod build;
 pub(crate) mod completion;
+pub(crate) mod console;
 pub(crate) mod docs;
 pub(crate) mod fmt;
 pub(crate) mod gc;
+pub(crate) mod inspect;
 pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod recover;

@@ -47,12 +47,11 @@ pub(crate) fn run(args: ValidateArgs, global: Global) -> Result<(), Failure> {
             colour,
         )?;
         if args.syntax_only {
-            session.syntax_checked()?;
+            session.early_checked()?;
             said(global, "Syntax-only check passed. Everything looks okay.");
             return Ok(());
         }
-        // Text that cannot be read leaves too little to say more of.
-        session.syntax_checked().or_else(|_| session.checked())?;
+        session.readable()?;
         let mut diags = session.diags.clone();
         let selected = session.select(&args.select.only, &args.select.except)?;
         let request = session.request(selected, RunOptions::default());
@@ -67,8 +66,7 @@ pub(crate) fn run(args: ValidateArgs, global: Global) -> Result<(), Failure> {
 
 fn said(global: Global, text: &str) {
     if global.machine_readable {
-        let now = jiff::Timestamp::now().as_second();
-        machine::record(u64::try_from(now).unwrap_or(0), "", "ui", &["say", text]);
+        machine::say(text);
     } else {
         out::stdout_line(text);
     }

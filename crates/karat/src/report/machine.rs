@@ -72,6 +72,17 @@ fn print(event: &Event, target: &str, category: &str, args: &[&str]) {
     record(seconds, target, category, args);
 }
 
+/// Prints what a command has to say, now.
+pub(crate) fn say(text: &str) {
+    ui("say", text);
+}
+
+/// Prints a text for people, now: `say`, `message` or `error`.
+pub(crate) fn ui(level: &str, text: &str) {
+    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+    record(now, "", "ui", &[level, text]);
+}
+
 /// Prints one record.
 pub(crate) fn record(seconds: u64, target: &str, category: &str, args: &[&str]) {
     let args: Vec<String> = args.iter().map(|a| escape(a)).collect();

@@ -1,0 +1,244 @@
+//! `karat console`
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use karat_component::Masker;
+use karat_eval::{Environment, Scope, console_eval};
+use karat_hcl::diag::{Diagnostics, SourceMap};
+use karat_template::{Given, Load, NoData, PACKER_VERSION, bare_console_scope, load};
+use karat_text::Engine;
+
+use super::inspect;
+use crate::cli::{ConfigType, Global, TemplateArgs, assignment};
+use crate::error::Failure;
+use crate::report::diagnostics::Renderer;
+use crate::report::{machine, out};
+use crate::session::Session;
+use crate::world::System;
+
+/// Evaluates expressions with the values of a template, to try them out.
+///
+/// Of lines from a pipe only the last result is printed; lines that are typed, or that come from a
+/// file, are answered one by one. Values that cannot be found do not stop the console: they are
+/// unknown, or not there. Without a template and without -config-type=hcl2 lines are texts with
+/// {{ }}.
+#[derive(Debug, Args)]
+pub(crate) struct ConsoleArgs {
+    /// Sets a variable: NAME=VALUE. May be given several times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    var: Vec<String>,
+    /// Reads variables from a file (.hcl or .json). May be given several times.
+    #[arg(long = "var-file", value_name = "FILE")]
+    var_file: Vec<String>,
+    /// What expressions are written in, where there is no template to tell it.
+    #[arg(long = "config-type", value_name = "TYPE")]
+    config_type: Option<ConfigType>,
+    /// Accepted for Packer's sake; the evaluation is the same.
+    #[arg(long = "use-sequential-evaluation", hide = true)]
+    _use_sequential_evaluation: bool,
+    /// A file or a folder.
+    #[arg(value_name = "TEMPLATE")]
+    template: Option<String>,
+}
+
+const HELP: &str = "\
+Type an expression to see its value, such as var.name or upper(\"a\").
+
+variables  shows all variables and locals
+exit       leaves; so does Ctrl-D
+help       shows this";
+
+pub(crate) fn run(args: ConsoleArgs, global: Global) -> Result<(), Failure> {
+    let world = System::new();
+    let masker = Masker::new();
+    let Some(template) = args.template else {
+        if args.config_type != Some(ConfigType::Hcl2) {
+            let mut engine = Engine::new(&world, "", "", "");
+            engine.packer_version = PACKER_VERSION.to_owned();
+            let console = Console { answers: &Text(engine), masker: &masker, global };
+            return console.run();
+        }
+        check_values(&args.var, &args.var_file, &world)?;
+        let environment = Environment::new(&world, "");
+        let scope = bare_console_scope(&environment, &world);
+        let answers = Expressions { scope, variables: inspect::no_values() };
+        return Console { answers: &answers, masker: &masker, global }.run();
+    };
+    let template = TemplateArgs {
+        var: args.var,
+        var_file: args.var_file,
+        config_type: args.config_type,
+        template,
+    };
+    let session = Session::load(&template, false, false, out::colour(!global.machine_readable))?;
+    session.early_checked()?;
+    let environment = session.template.environment(&world);
+    let scope = session.template.console_scope(&environment);
+    let answers = Expressions { scope, variables: inspect::values(&session.template) };
+    Console { answers: &answers, masker: &session.masker, global }.run()
+}
+
+/// Without a template no variable is declared, and no value can be given.
+fn check_values(vars: &[String], files: &[String], world: &System) -> Result<(), Failure> {
+    let request = Load {
+        path: PathBuf::new(),
+        stdin: Some(String::new()),
+        var_files: files.iter().map(PathBuf::from).collect(),
+    };
+    let given = Given { flags: vars.to_vec(), warn_undeclared: false };
+    let mut loaded = load(&request, world);
+    loaded.evaluate(&given, world, &NoData);
+    let renderer = Renderer {
+        sources: &loaded.sources,
+        masker: &Masker::new(),
+        colour: out::colour(true),
+    };
+    renderer.print(&loaded.diags);
+    if loaded.diags.has_errors() { Err(Failure::Reported) } else { Ok(()) }
+}
+
+/// What a line is answered with.
+trait Answers {
+    fn evaluate(&self, line: &str, masker: &Masker) -> Result<String, String>;
+    fn variables(&self) -> String;
+}
+
+/// Expressions.
+struct Expressions<'a> {
+    scope: Scope<'a>,
+    variables: String,
+}
+
+impl Answers for Expressions<'_> {
+    fn evaluate(&self, line: &str, masker: &Masker) -> Result<String, String> {
+        let mut sources = SourceMap::new();
+        let id = sources.add("<console>", line);
+        console_eval(line, id, &self.scope).map_err(|diags: Diagnostics| {
+            let renderer = Renderer { sources: &sources, masker, colour: false };
+            let all: Vec<String> = diags.iter().map(|d| renderer.render(d)).collect();
+            all.join("\n").trim_end().to_owned()
+        })
+    }
+
+    fn variables(&self) -> String {
+        self.variables.clone()
+    }
+}
+
+/// Texts with `{{ }}`.
+struct Text(Engine);
+
+impl Answers for Text {
+    fn evaluate(&self, line: &str, _: &Masker) -> Result<String, String> {
+        self.0.render(line, []).map_err(|reason| format!("Error: {reason}"))
+    }
+
+    fn variables(&self) -> String {
+        String::new()
+    }
+}
+
+struct Console<'a> {
+    answers: &'a dyn Answers,
+    masker: &'a Masker,
+    global: Global,
+}
+
+impl Console<'_> {
+    fn run(&self) -> Result<(), Failure> {
+        if is_pipe() { self.piped() } else { self.typed() }
+    }
+
+    /// All lines are evaluated, and the last result is printed.
+    fn piped(&self) -> Result<(), Failure> {
+        let (mut last, mut failed) = (None, false);
+        for line in io::stdin().lock().split(b'\n') {
+            let line = line.map_err(cannot_read)?;
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim();
+            last = match line {
+                // The end of a pipe is where it ends.
+                "" | "exit" => Some(String::new()),
+                line => match self.answer(line) {
+                    Ok(text) => Some(text),
+                    Err(text) => {
+                        failed = true;
+                        self.error(&text);
+                        None
+                    }
+                },
+            };
+        }
+        if let Some(text) = last {
+            self.say(&text);
+        }
+        if failed { Err(Failure::Reported) } else { Ok(()) }
+    }
+
+    /// Each line is answered at once.
+    fn typed(&self) -> Result<(), Failure> {
+        let prompt = io::stdin().is_terminal();
+        let mut input = io::stdin().lock();
+        loop {
+            if prompt {
+                out::stdout("> ");
+            }
+            let mut line = Vec::new();
+            if input.read_until(b'\n', &mut line).map_err(cannot_read)? == 0 {
+                if prompt {
+                    out::stdout_line("");
+                }
+                return Ok(());
+            }
+            let line = String::from_utf8_lossy(&line);
+            match line.trim() {
+                "" => {}
+                "exit" => return Ok(()),
+                line => match self.answer(line) {
+                    Ok(text) => self.say(&text),
+                    Err(text) => self.error(&text),
+                },
+            }
+            let _ = io::stdout().flush();
+        }
+    }
+
+    fn answer(&self, line: &str) -> Result<String, String> {
+        let text = match line {
+            "help" => HELP.to_owned(),
+            "variables" => self.answers.variables().trim_end().to_owned(),
+            line => self.answers.evaluate(line, self.masker)?,
+        };
+        Ok(self.masker.mask(&text))
+    }
+
+    fn say(&self, text: &str) {
+        if self.global.machine_readable {
+            machine::say(text);
+        } else {
+            out::stdout_line(text);
+        }
+    }
+
+    fn error(&self, text: &str) {
+        if self.global.machine_readable {
+            machine::ui("error", text);
+        } else {
+            out::stderr_line(text);
+        }
+    }
+}
+
+fn cannot_read(error: io::Error) -> Failure {
+    Failure::new(format!("cannot read the standard input: {error}"))
+}
+
+/// Whether the standard input is a pipe. A file is not one, as in Packer.
+fn is_pipe() -> bool {
+    use nix::sys::stat::{SFlag, fstat};
+    fstat(io::stdin()).is_ok_and(|stat| {
+        SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO
+    })
+}

@@ -1,0 +1,180 @@
+//! `karat inspect`
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use karat_template::{BuildOutline, Evaluated};
+use karat_value::{Value, print};
+use serde_json::json;
+
+use crate::cli::{ColourArgs, Global, TemplateArgs};
+use crate::error::Failure;
+use crate::report::{machine, out};
+use crate::session::Session;
+
+/// Shows what is in a template: variables, locals and builds.
+///
+/// What is wrong in locals, rules and builds does not stop it: a value that cannot be found is
+/// unknown, or not there. Reads nothing but files: data sources are not fetched.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    colour: ColourArgs,
+    /// Prints it as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Accepted for Packer's sake; the evaluation is the same.
+    #[arg(long = "use-sequential-evaluation", hide = true)]
+    _use_sequential_evaluation: bool,
+    #[command(flatten)]
+    template: TemplateArgs,
+}
+
+pub(crate) fn run(args: InspectArgs, global: Global) -> Result<(), Failure> {
+    let colour = args.colour.on() && !global.machine_readable;
+    let session = Session::load(&args.template, false, false, colour)?;
+    session.early_checked()?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&as_json(&session))?
+    } else {
+        let parts = [
+            "Packer Inspect: HCL2 mode\n\n".to_owned(),
+            values(&session.template),
+            "\n".to_owned(),
+            builds(session.template.outlines()),
+        ];
+        parts.concat()
+    };
+    let text = session.masker.mask(&text);
+    if global.machine_readable {
+        machine::say(&text);
+    } else {
+        out::stdout_line(text.trim_end_matches('\n'));
+    }
+    Ok(())
+}
+
+/// Variables and locals with their values, by name.
+pub(crate) fn values(template: &Evaluated) -> String {
+    let mut text = String::from("> input-variables:\n\n");
+    let mut variables: Vec<_> =
+        template.variables().iter().map(|(name, v)| (name, &v.value)).collect();
+    variables.sort_by_key(|(name, _)| *name);
+    for (name, value) in variables {
+        let _ = writeln!(text, "var.{name}: {}", shown(value));
+    }
+    text.push_str("\n> local-variables:\n\n");
+    let mut locals: Vec<_> = template.locals().iter().collect();
+    locals.sort_by_key(|(name, _)| *name);
+    for (name, value) in locals {
+        let _ = writeln!(text, "local.{name}: {}", shown(value));
+    }
+    text
+}
+
+/// What [`values`] gives where there is no template.
+pub(crate) fn no_values() -> String {
+    "> input-variables:\n\n\n> local-variables:\n\n".to_owned()
+}
+
+fn shown(value: &Value) -> String {
+    print::quote(&print::console(value))
+}
+
+fn builds(outlines: &[BuildOutline]) -> String {
+    let mut text = String::from("> builds:\n");
+    for (index, build) in outlines.iter().enumerate() {
+        let name = match build.name.as_str() {
+            "" => format!("<unnamed build {index}>"),
+            name => name.to_owned(),
+        };
+        let _ = writeln!(text, "\n  > {name}:");
+        if !build.description.is_empty() {
+            let _ = writeln!(text, "\n  > Description: {}", build.description);
+        }
+        text.push_str("\n    sources:\n");
+        for source in or_none(build.sources.clone(), "source") {
+            let _ = writeln!(text, "\n      {source}");
+        }
+        text.push_str("\n    provisioners:\n\n");
+        for line in or_none(build.provisioners.iter().map(named).collect(), "provisioner") {
+            let _ = writeln!(text, "      {line}");
+        }
+        text.push_str("\n    post-processors:\n");
+        if build.chains.is_empty() {
+            text.push_str("\n      <no post-processor>\n");
+        }
+        for (place, chain) in build.chains.iter().enumerate() {
+            let _ = writeln!(text, "\n      {place}:");
+            for one in chain {
+                let _ = writeln!(text, "        {}", named(one));
+            }
+        }
+    }
+    text
+}
+
+fn or_none(lines: Vec<String>, what: &str) -> Vec<String> {
+    if lines.is_empty() { vec![format!("<no {what}>")] } else { lines }
+}
+
+fn named((type_name, name): &(String, Option<String>)) -> String {
+    match name {
+        Some(name) => format!("{type_name}.{name}"),
+        None => type_name.clone(),
+    }
+}
+
+fn as_json(session: &Session) -> serde_json::Value {
+    let template = &session.template;
+    let variables = template.variables().values().map(|v| {
+        json!({
+            "name": v.name,
+            "description": v.description,
+            "type": v.value.ty().to_string(),
+            "sensitive": v.sensitive,
+            "set": v.is_set,
+            "value": masked(&v.value),
+            "default": v.default.as_ref().map(|d| if v.sensitive { json!(MASK) } else { masked(d) }),
+        })
+    });
+    let locals = template
+        .locals()
+        .iter()
+        .map(|(name, value)| json!({ "name": name, "value": masked(value) }));
+    let component = |(type_name, name): &(String, Option<String>)| {
+        json!({ "type": type_name, "name": name })
+    };
+    let builds = template.outlines().iter().map(|build| {
+        json!({
+            "name": build.name,
+            "description": build.description,
+            "sources": build.sources,
+            "provisioners": build.provisioners.iter().map(component).collect::<Vec<_>>(),
+            "error_cleanup_provisioner": build.error_cleanup.as_ref().map(component),
+            "post_processors": build.chains.iter()
+                .map(|chain| chain.iter().map(component).collect::<Vec<_>>())
+                .collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "template": session.path,
+        "variables": variables.collect::<Vec<_>>(),
+        "locals": locals.collect::<Vec<_>>(),
+        "builds": builds.collect::<Vec<_>>(),
+    })
+}
+
+const MASK: &str = karat_component::MASK;
+
+/// The value as JSON; null where it is not known, and a mask where it is secret.
+fn masked(value: &Value) -> serde_json::Value {
+    if value.is_sensitive() {
+        return json!(MASK);
+    }
+    if !value.is_wholly_known() {
+        return serde_json::Value::Null;
+    }
+    let text = karat_value::json::to_json(&value.clone().unmark_deep().0).ok();
+    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
