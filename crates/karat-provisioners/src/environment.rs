@@ -90,15 +90,24 @@ impl Format {
         Some(Self { before, between, after })
     }
 
+    /// `NAME='value' NAME='value' `
+    pub(crate) fn assignments() -> Self {
+        Self { before: String::new(), between: "='".into(), after: "' ".into() }
+    }
+
+    /// `export NAME='value'`, each a line.
+    pub(crate) fn exports() -> Self {
+        Self { before: "export ".into(), between: "='".into(), after: "'\n".into() }
+    }
+
     /// Reads the option `env_var_format`, and reports it if it is none.
-    pub(crate) fn check(text: &str, cx: &mut ValidateContext<'_>) -> Option<Self> {
-        let format = Self::parse(text);
-        if format.is_none() {
+    pub(crate) fn check(text: &str, cx: &mut ValidateContext<'_>) -> Self {
+        Self::parse(text).unwrap_or_else(|| {
             cx.error("env_var_format", format!("\"{text}\" is no format for a variable"))
                 .detail("It has to hold %s twice: for the name and for the value.")
                 .hint("The default is \"%s='%s' \", with a space at the end.");
-        }
-        format
+            Self::assignments()
+        })
     }
 
     /// All variables as text for a shell. As in Packer, `'` in a value becomes `'"'"'`, which is

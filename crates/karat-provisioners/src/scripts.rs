@@ -21,8 +21,9 @@ pub(crate) struct Given<'a> {
 }
 
 impl Given<'_> {
-    /// Exactly one of the ways has to be used. `None` after what is wrong was reported.
-    pub(crate) fn check(&self, cx: &mut ValidateContext<'_>) -> Option<Scripts> {
+    /// Exactly one of the ways has to be used. After what is wrong was reported, or while it is
+    /// not known yet, there is no script.
+    pub(crate) fn check(&self, cx: &mut ValidateContext<'_>) -> Scripts {
         let options: &[&str] = match self.command {
             Some(_) => &["command", "inline", "script", "scripts"],
             None => &["inline", "script", "scripts"],
@@ -45,13 +46,13 @@ impl Given<'_> {
                     cx.block_error("Either a script file or inline script must be specified")
                         .detail(format!("One of \"{list}\" has to be set."));
                 }
-                return None;
+                return Scripts::Files(Vec::new());
             }
             [_] => {}
             ["script", "scripts"] => {
                 cx.error("scripts", "Only one of script or scripts can be specified")
                     .hint("Add the script to the list \"scripts\".");
-                return None;
+                return Scripts::Files(Vec::new());
             }
             [first, rest @ ..] => {
                 for option in rest {
@@ -62,21 +63,21 @@ impl Given<'_> {
                     .detail(format!("\"{first}\" and \"{option}\" exclude each other."))
                     .hint("Use a block of its own for each of them.");
                 }
-                return None;
+                return Scripts::Files(Vec::new());
             }
         }
         if self.scripts.iter().any(String::is_empty) {
             cx.error("scripts", "The name of a script is empty");
-            return None;
+            return Scripts::Files(Vec::new());
         }
-        Some(match (self.command, self.script) {
+        match (self.command, self.script) {
             _ if !self.inline.is_empty() => Scripts::Inline(self.text(self.inline)),
             (_, Some(script)) if !script.is_empty() => Scripts::Files(vec![script.to_owned()]),
             (Some(command), _) if !command.is_empty() => {
                 Scripts::Inline(self.text(&[command.to_owned()]))
             }
             _ => Scripts::Files(self.scripts.to_vec()),
-        })
+        }
     }
 
     fn text(&self, lines: &[String]) -> String {

@@ -40,3 +40,43 @@ impl Provisioner for Sleep {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use karat_component::NoCommunicator;
+    use karat_component::testing::{
+        self, Component, Recorded, body, ends_when_cancelled, provision_context, provisioner,
+    };
+    use serde_json::json;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    #[test]
+    fn complies() {
+        let component = Component::Provisioner(Arc::new(Sleep));
+        testing::options(&component, &body(&json!({ "duration": "1s" })));
+        let found = component.errors(&body(&json!({ "duration": "0s" })));
+        assert_eq!(found, ["The time to wait has to be longer than 0"]);
+    }
+
+    #[tokio::test]
+    async fn waits_and_can_be_cancelled() {
+        let (events, recorded) = Recorded::new(&[]);
+        let none = Arc::new(NoCommunicator);
+        let cx = provision_context(none, events, CancellationToken::new());
+        let start = std::time::Instant::now();
+        provisioner(Sleep, &json!({ "duration": "50ms" })).provision(&cx).await.unwrap();
+        assert!(start.elapsed() >= std::time::Duration::from_millis(50));
+        assert_eq!(recorded.said(), ["Sleeping for 50ms..."]);
+        let long = provisioner(Sleep, &json!({ "duration": "1h" }));
+        ends_when_cancelled(&[], |cancel| {
+            let cx = provision_context(Arc::new(NoCommunicator), Recorded::new(&[]).0, cancel);
+            let long = &long;
+            async move { long.provision(&cx).await }
+        })
+        .await;
+    }
+}

@@ -16,17 +16,17 @@ pub enum Direction {
 impl Direction {
     const NAMES: [&'static str; 2] = ["upload", "download"];
 
-    fn check(text: &str, cx: &mut ValidateContext<'_>) -> Option<Self> {
+    fn check(text: &str, cx: &mut ValidateContext<'_>) -> Self {
         match text {
-            "upload" => Some(Self::Upload),
-            "download" => Some(Self::Download),
+            "upload" => Self::Upload,
+            "download" => Self::Download,
             other => {
                 let problem = cx.error("direction", "Direction must be one of: download, upload");
                 problem.detail(format!("\"{other}\" is neither."));
                 if let Some(near) = karat_hcl::diag::closest(other, Self::NAMES) {
                     problem.hint(format!("Did you mean \"{near}\"?"));
                 }
-                None
+                Self::Upload
             }
         }
     }
@@ -80,10 +80,11 @@ impl FileValidated {
                 cx.block_error("Source must be specified")
                     .detail("One of \"source\", \"sources\" and \"content\" has to be set.");
             }
-            return None;
+            // Not known yet, or reported.
+            return Some(Self::Upload { sources, destination });
         }
         check_wildcards(&sources, direction, cx);
-        Some(match direction? {
+        Some(match direction {
             Direction::Upload => Self::Upload { sources, destination },
             Direction::Download => Self::Download { sources, destination },
         })
@@ -93,7 +94,7 @@ impl FileValidated {
 fn check_content(
     sources: &[String],
     destination: &str,
-    direction: Option<Direction>,
+    direction: Direction,
     generated: bool,
     cx: &mut ValidateContext<'_>,
 ) {
@@ -101,7 +102,7 @@ fn check_content(
         cx.error("content", "\"content\" and a source exclude each other")
             .hint("Use a block of its own for each of them.");
     }
-    if direction == Some(Direction::Download) {
+    if direction == Direction::Download {
         cx.error("direction", "A text can only be uploaded")
             .detail("\"content\" is the text of a file on the machine.");
     }
@@ -114,9 +115,9 @@ fn check_content(
     }
 }
 
-fn check_wildcards(sources: &[String], direction: Option<Direction>, cx: &mut ValidateContext<'_>) {
+fn check_wildcards(sources: &[String], direction: Direction, cx: &mut ValidateContext<'_>) {
     let option = if cx.is_set("sources") { "sources" } else { "source" };
-    if direction == Some(Direction::Upload)
+    if direction == Direction::Upload
         && let Some(pattern) = sources.iter().find(|s| s.contains('*'))
     {
         cx.warning(option, format!("\"{pattern}\" is taken as a name, not as a pattern"))

@@ -33,7 +33,7 @@ impl LocalCommand {
         let environment = environment::parse(&config.environment_vars, &config.env, cx);
         let format = match &config.env_var_format {
             Some(text) => Format::check(text, cx),
-            None => Format::parse("%s='%s' "),
+            None => Format::assignments(),
         };
         for (option, texts) in [
             ("command", config.command.iter().collect::<Vec<_>>()),
@@ -46,7 +46,6 @@ impl LocalCommand {
             }
         }
         check_rest(&config, cx);
-        let (scripts, format) = (scripts?, format?);
         Some(Self { config, scripts, environment, format })
     }
 }

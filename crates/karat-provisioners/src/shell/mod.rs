@@ -31,7 +31,7 @@ impl Provisioner for Shell {
         config: ShellConfig,
         cx: &mut ValidateContext<'_>,
     ) -> Option<ShellValidated> {
-        ShellValidated::of(config, cx)
+        Some(ShellValidated::of(config, cx))
     }
 
     async fn provision(

@@ -18,7 +18,7 @@ pub struct ShellValidated {
 }
 
 impl ShellValidated {
-    pub(super) fn of(config: ShellConfig, cx: &mut ValidateContext<'_>) -> Option<Self> {
+    pub(super) fn of(config: ShellConfig, cx: &mut ValidateContext<'_>) -> Self {
         let scripts = Given {
             command: None,
             inline: &config.inline,
@@ -30,8 +30,8 @@ impl ShellValidated {
         let environment = environment::parse(&config.environment_vars, &config.env, cx);
         let format = match (&config.env_var_format, config.use_env_var_file) {
             (Some(text), _) => Format::check(text, cx),
-            (None, false) => Format::parse("%s='%s' "),
-            (None, true) => Format::parse("export %s='%s'\n"),
+            (None, false) => Format::assignments(),
+            (None, true) => Format::exports(),
         };
         let execute_command = match (&config.execute_command, config.use_env_var_file) {
             (Some(text), _) => text.clone(),
@@ -41,8 +41,7 @@ impl ShellValidated {
         check_paths(&config, cx);
         check_command(&config, cx);
         check_codes(&config, cx);
-        let (scripts, format) = (scripts?, format?);
-        Some(Self { config, scripts, environment, format, execute_command })
+        Self { config, scripts, environment, format, execute_command }
     }
 }
 
