@@ -43,7 +43,8 @@ pub struct DiskSpec {
     pub esp_entries: Vec<Entry>,
     /// Boot loader; `None` for a disk with a root partition only.
     pub boot: Option<BootSpec>,
-    /// Write `/etc/fstab` unless the tree has one that says something.
+    /// Write lines for the disk's own file systems into `/etc/fstab`, unless the tree's has one for
+    /// the root.
     pub fstab: bool,
 }
 
@@ -352,15 +353,9 @@ fn plan_root(
             own.push(Entry::directory("/boot/efi", 0o700, time));
         }
     }
-    if spec.fstab && !has_fstab(entries)? {
-        let mut text = format!("UUID={} / ext4 defaults,errors=remount-ro 0 1\n", spec.root_uuid());
-        if uefi {
-            let id = spec.esp_volume_id();
-            let (high, low) = (id >> 16, id & 0xFFFF);
-            text.push_str(&format!(
-                "UUID={high:04X}-{low:04X} /boot/efi vfat umask=0077,nofail 0 2\n"
-            ));
-        }
+    if spec.fstab
+        && let Some(text) = fstab(spec, entries, uefi)?
+    {
         own.push(Entry::bytes("/etc/fstab", 0o644, time, text.into_bytes()));
     }
     all.retain(|entry| !own.iter().any(|own| own.path == entry.path));
@@ -377,17 +372,35 @@ fn plan_root(
     ext4::plan(&all, &options)
 }
 
-/// Whether the tree has an `/etc/fstab` with a line that is no comment.
-fn has_fstab(entries: &[Entry]) -> Result<bool> {
-    let Some(entry) = entries.iter().find(|entry| entry.path == b"/etc/fstab") else {
-        return Ok(false);
+/// The `/etc/fstab` of the disk: what the tree's says, after lines for the disk's own file systems
+/// where it has none. `None` leaves the tree's alone.
+fn fstab(spec: &DiskSpec, entries: &[Entry], uefi: bool) -> Result<Option<String>> {
+    let given = match entries.iter().find(|entry| entry.path == b"/etc/fstab") {
+        None => String::new(),
+        Some(entry) => {
+            // A link says that somebody has a plan.
+            let Kind::File { size, content, .. } = &entry.kind else { return Ok(None) };
+            let mut bytes = Vec::new();
+            content
+                .reader(*size)
+                .and_then(|reader| reader.take(1 << 20).read_to_end(&mut bytes))
+                .map_err(|error| Error::io("read", Path::new("/etc/fstab of the tree"), error))?;
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
     };
-    let Kind::File { size, content, .. } = &entry.kind else { return Ok(true) };
-    let mut bytes = Vec::new();
-    content
-        .reader(*size)
-        .and_then(|reader| reader.take(1 << 20).read_to_end(&mut bytes))
-        .map_err(|error| Error::io("read", Path::new("/etc/fstab of the tree"), error))?;
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.lines().any(|line| !line.trim().is_empty() && !line.trim().starts_with('#')))
+    let mentions = |place: &str| {
+        let lines = given.lines().filter(|line| !line.trim_start().starts_with('#'));
+        lines.map(|line| line.split_whitespace().nth(1)).any(|found| found == Some(place))
+    };
+    if mentions("/") {
+        return Ok(None);
+    }
+    let mut text = format!("UUID={} / ext4 defaults,errors=remount-ro 0 1\n", spec.root_uuid());
+    if uefi && !mentions("/boot/efi") {
+        let id = spec.esp_volume_id();
+        let (high, low) = (id >> 16, id & 0xFFFF);
+        text.push_str(&format!("UUID={high:04X}-{low:04X} /boot/efi vfat umask=0077,nofail 0 2\n"));
+    }
+    text.push_str(&given);
+    Ok(Some(text))
 }

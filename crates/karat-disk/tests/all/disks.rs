@@ -146,6 +146,32 @@ fn partitions_are_sound() {
 }
 
 #[test]
+fn lines_of_the_tree_stay_in_its_fstab() {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = dir.path().join("d.raw");
+    let spec = disk_spec(Some(Firmware::Both));
+    let root = format!("UUID={} / ext4", spec.root_uuid());
+    for (given, own_root) in [
+        ("# nothing\n", true),
+        ("tmpfs /tmp tmpfs noexec 0 0\n", true),
+        ("LABEL=x\t/ ext4 defaults 0 1\n", false),
+    ] {
+        let mut entries = tree(dir.path());
+        entries.retain(|entry| entry.path != b"/etc/fstab");
+        entries.push(Entry::bytes("/etc/fstab", 0o644, TIME, given));
+        write(&spec, &entries, &[(&raw, Format::Raw)]);
+        let image = DiskImage::open(&raw, &dir.path().join("unpacked")).unwrap();
+        let found = image.entries(&image.root().unwrap().clone()).unwrap();
+        let fstab = found.iter().find(|entry| entry.path == b"/etc/fstab").unwrap();
+        let content = seen(std::slice::from_ref(fstab))[&fstab.path].content.clone();
+        let text = String::from_utf8(content).unwrap();
+        assert!(text.ends_with(given), "{text}");
+        assert_eq!(text.contains(&root), own_root, "{text}");
+        assert_eq!(text.contains(" /boot/efi vfat"), own_root, "{text}");
+    }
+}
+
+#[test]
 fn the_block_map_tells_where_contents_stand() {
     let dir = tempfile::tempdir().unwrap();
     let entries = tree(dir.path());

@@ -242,3 +242,40 @@ async fn a_lazy_machine_boots_when_it_must() {
     machine.machine().stop(PATIENCE).await.unwrap();
     assert_eq!(fs::read(dir.path().join("kt-lazy/upper/var/lib/index")).unwrap(), b"page");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_the_kernel_can_be_set_without_touching_the_hosts() {
+    if !is_root() {
+        return;
+    }
+    let files = ["vm/swappiness", "kernel/dmesg_restrict", "fs/protected_fifos"];
+    let ours = || files.map(|file| fs::read_to_string(format!("/proc/sys/{file}")).unwrap());
+    let before = ours();
+    for boot in [true, false] {
+        let dir = folder();
+        let mut spec = spec(&format!("kt-sysctl-{boot}"), SUITES[1], dir.path());
+        spec.boot = boot;
+        let (machine, _) = Machine::start(spec, &CancellationToken::new()).await.unwrap();
+        let (_, seen) = shell(&machine, "cd /proc/sys && cat vm/swappiness").await;
+        assert_eq!(seen, before[0].trim());
+        let (status, seen) = shell(
+            &machine,
+            "cd /proc/sys && echo 37 >vm/swappiness && echo 0 >kernel/dmesg_restrict && \
+             echo 2 >fs/protected_fifos && cat vm/swappiness kernel/dmesg_restrict \
+             fs/protected_fifos && echo 1 >net/ipv4/conf/all/log_martians && \
+             cat net/ipv4/conf/all/log_martians",
+        )
+        .await;
+        assert!(status.success(), "{status:?} {seen}");
+        assert_eq!(seen, "37\n0\n2\n1");
+        // What is new at each look is no copy.
+        let (_, random) = shell(&machine, "cd /proc/sys/kernel/random && cat uuid uuid").await;
+        let uuids: Vec<&str> = random.lines().collect();
+        assert!(uuids.len() == 2 && uuids[0] != uuids[1], "{random}");
+        let (_, names) = shell(&machine, "cat /proc/sys/kernel/hostname; uname -n").await;
+        assert!(names.lines().collect::<std::collections::BTreeSet<_>>().len() == 1, "{names}");
+        assert_eq!(ours(), before);
+        machine.stop(PATIENCE).await.unwrap();
+    }
+    assert_eq!(ours(), before);
+}

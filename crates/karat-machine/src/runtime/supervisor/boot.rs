@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::super::wire::{Answer, Boot, News};
-use super::{Failure, Leader, Outcome, Supervisor, cgroup, mounts, net};
+use super::{Failure, Leader, Outcome, Supervisor, cgroup, mounts, net, settings};
 
 const NOTIFY: &str = "/run/karat/notify";
 
@@ -115,6 +115,9 @@ impl Supervisor {
             });
         match result {
             Ok(leader) => {
+                if let Err(failure) = settings::copy_in(&leader) {
+                    return self.answer(call, Err(failure), &[]);
+                }
                 self.leader = Some(leader);
                 self.answer(call, Ok(Answer::Started), &[])
             }

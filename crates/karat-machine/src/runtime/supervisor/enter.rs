@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{ForkResult, Pid, fork};
 
 use super::super::wire::Enter;
-use super::{Failure, Leader, Outcome, Supervisor, cgroup, mounts};
+use super::{Failure, Leader, Outcome, Supervisor, cgroup, mounts, settings};
 
 impl Supervisor {
     /// Starts the idle process and makes it the machine's leader.
@@ -124,6 +124,8 @@ fn furnish(root: &Path, binds: &[mounts::Bind]) -> Outcome<()> {
     let closed = plain | MsFlags::MS_NOEXEC;
     mount_at("proc", &root.join("proc"), closed, None)?;
     protect_proc(root);
+    // Where that fails the settings can be read and not written.
+    let _ = settings::copy(&root.join("proc/sys"));
     mount_at("sysfs", &root.join("sys"), closed | MsFlags::MS_RDONLY, None)?;
     mount_at("tmpfs", &root.join("dev"), MsFlags::MS_NOSUID, Some("mode=0755"))?;
     mount_at("tmpfs", &root.join("run"), plain, Some("mode=0755"))?;

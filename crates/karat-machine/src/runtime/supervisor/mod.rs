@@ -19,6 +19,7 @@ mod enter;
 mod exec;
 mod mounts;
 mod net;
+mod settings;
 
 pub(super) use cgroup::remove_cgroups_named;
 

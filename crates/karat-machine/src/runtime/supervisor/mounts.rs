@@ -211,7 +211,8 @@ fn write_seed(seed: &Path, prepare: &Prepare, lower: &[&OwnedFd], upper: &OwnedF
 }
 
 /// Removes from the writable layer copies of this start's files. systemd opens
-/// `/etc/machine-id` for writing, which copies it there, unchanged.
+/// `/etc/machine-id` for writing, which copies it there, unchanged. A host name that somebody
+/// wrote is meant for the image, also when it is that of this start.
 fn forget_seed(seed: &Path, upper: &OwnedFd) {
     let own = by_fd(upper).join("etc");
     if !fs::symlink_metadata(&own).is_ok_and(|m| m.is_dir()) {
@@ -221,7 +222,10 @@ fn forget_seed(seed: &Path, upper: &OwnedFd) {
     for entry in entries.flatten() {
         let copy = own.join(entry.file_name());
         let is_file = fs::symlink_metadata(&copy).is_ok_and(|m| m.is_file());
-        if is_file && fs::read(&copy).ok() == fs::read(entry.path()).ok() {
+        if is_file
+            && entry.file_name() != "hostname"
+            && fs::read(&copy).ok() == fs::read(entry.path()).ok()
+        {
             let _ = fs::remove_file(copy);
         }
     }
