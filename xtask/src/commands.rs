@@ -83,7 +83,10 @@ fn value_name(argument: &Arg) -> String {
 fn item(argument: &Arg) -> String {
     let name = match argument.get_long() {
         None => value_name(argument),
-        Some(long) if takes_value(argument) => format!("-{long}={}", value_name(argument)),
+        Some(long) if argument.is_require_equals_set() => {
+            format!("-{long}={}", value_name(argument))
+        }
+        Some(long) if takes_value(argument) => format!("-{long} {}", value_name(argument)),
         Some(long) => format!("-{long}"),
     };
     let help = argument.get_long_help().or(argument.get_help());
@@ -137,7 +140,7 @@ pub(crate) fn man_pages(root: &Command) -> io::Result<Vec<(String, String)>> {
 
 fn man_page(command: Command) -> io::Result<String> {
     let mut bytes = Vec::new();
-    Man::new(command).render(&mut bytes)?;
+    Man::new(command).source("karat").manual("Karat").render(&mut bytes)?;
     String::from_utf8(bytes).map_err(io::Error::other)
 }
 
@@ -160,7 +163,7 @@ mod tests {
     #[test]
     fn values_and_defaults_are_told() {
         let text = markdown(&karat::manual::command());
-        let line = text.lines().find(|l| l.starts_with("- `-on-error=WHAT`")).unwrap();
+        let line = text.lines().find(|l| l.starts_with("- `-on-error WHAT`")).unwrap();
         assert!(line.contains("`run-cleanup-provisioner`") && line.contains("Default: `cleanup`"));
     }
 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::commands;
+use crate::{commands, events};
 
 /// Below `docs/`: all that is in them is generated.
 const FOLDERS: [&str; 2] = ["src/reference", "man"];
@@ -89,6 +89,8 @@ fn files() -> io::Result<BTreeMap<PathBuf, String>> {
     let command = karat::manual::command();
     files.insert(reference.join("commands.md"), commands::markdown(&command));
     files.insert(reference.join("environment.md"), environment());
+    let source = fs::read_to_string(crate::root().join(events::SOURCE))?;
+    files.insert(reference.join("events.md"), events::markdown(&source));
     for (name, text) in commands::man_pages(&command)? {
         files.insert(Path::new("man").join(name), text);
     }

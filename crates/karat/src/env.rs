@@ -34,7 +34,7 @@ pub(crate) const ALL: &[Variable] = &[
     Variable {
         name: "KARAT_FAULT",
         doc: "Failures on request, to rehearse them: `kill@STEP:before`, `fail@STEP:after`, …; \
-              `list` prints the points.",
+              `list` prints the points that a run passes.",
     },
     Variable {
         name: "SSH_AUTH_SOCK",

@@ -171,7 +171,18 @@ pub(crate) async fn drive(
     let sink = sink(engine, session, &report, 0);
     let summary = engine.run(request, sink, cancellation).await;
     report.finish();
+    tell_fault_points(engine);
     Ok(summary?)
+}
+
+/// Prints the points that were passed, if `KARAT_FAULT=list` asked for them.
+fn tell_fault_points(engine: &Engine) {
+    if engine.faults.wants_list() {
+        out::stderr_line("\nPoints for KARAT_FAULT, in the order in which they were passed:");
+        for point in engine.faults.seen() {
+            out::stderr_line(&format!("  {point}"));
+        }
+    }
 }
 
 /// Goes on with a run; its events are numbered on from those that are stored.
@@ -190,6 +201,7 @@ pub(crate) async fn drive_resumed(
     let sink = sink(engine, session, &report, from);
     let summary = engine.resume(request, run, sink, cancellation).await;
     report.finish();
+    tell_fault_points(engine);
     Ok(summary?)
 }
 
