@@ -14,6 +14,11 @@ use crate::{commands, events};
 /// Below `docs/`: all that is in them is generated.
 const FOLDERS: [&str; 2] = ["src/reference", "man"];
 
+/// Below `docs/`: a list of all pages of components stands in it between two lines.
+const SUMMARY: &str = "src/SUMMARY.md";
+const BEGIN: &str = "<!-- components: cargo xtask generate -->";
+const END: &str = "<!-- end of components -->";
+
 /// A file that is not as it should be.
 #[derive(Debug)]
 pub(crate) enum Change {
@@ -57,7 +62,10 @@ impl fmt::Display for Change {
 /// What in `docs` differs from what the program says.
 pub(crate) fn changes(docs: &Path) -> io::Result<Vec<Change>> {
     let mut changes = Vec::new();
-    let wanted = files()?;
+    let mut wanted = files()?;
+    if let Ok(text) = fs::read_to_string(docs.join(SUMMARY)) {
+        wanted.insert(SUMMARY.into(), summary(&text, &wanted)?);
+    }
     for (path, text) in &wanted {
         let now = match fs::read_to_string(docs.join(path)) {
             Ok(now) => Some(now),
@@ -97,6 +105,22 @@ fn files() -> io::Result<BTreeMap<PathBuf, String>> {
     Ok(files)
 }
 
+/// `SUMMARY.md` with a line for each page of a component, which lie in folders of the reference.
+fn summary(text: &str, files: &BTreeMap<PathBuf, String>) -> io::Result<String> {
+    let missing = || io::Error::other(format!("docs/{SUMMARY} has no line \"{BEGIN}\" before \"{END}\""));
+    let (before, rest) = text.split_once(BEGIN).ok_or_else(missing)?;
+    let (_, after) = rest.split_once(END).ok_or_else(missing)?;
+    let mut lines = String::new();
+    for (path, page) in files {
+        let Ok(link) = path.strip_prefix("src") else { continue };
+        if link.components().count() == 3 {
+            let title = page.lines().next().unwrap_or_default().trim_start_matches("# ");
+            lines.push_str(&format!("- [{title}]({})\n", link.display()));
+        }
+    }
+    Ok(format!("{before}{BEGIN}\n\n{lines}\n{END}{after}"))
+}
+
 fn environment() -> String {
     let mut text = String::from(
         "# Environment variables\n\nEverything that `karat` reads from its environment. Templates \
@@ -120,6 +144,12 @@ mod tests {
         assert!(first.iter().any(|c| c.path().ends_with("reference/sources/machine.md")));
         first.iter().for_each(|c| c.apply(docs.path()).unwrap());
         assert!(changes(docs.path()).unwrap().is_empty());
+
+        fs::write(docs.path().join(SUMMARY), format!("a\n{BEGIN}\nold\n{END}\nb\n")).unwrap();
+        changes(docs.path()).unwrap().iter().for_each(|c| c.apply(docs.path()).unwrap());
+        let summary = fs::read_to_string(docs.path().join(SUMMARY)).unwrap();
+        assert!(summary.contains("- [Source `machine`](reference/sources/machine.md)\n"));
+        assert!(summary.starts_with("a\n") && summary.ends_with("b\n") && !summary.contains("old"));
 
         fs::write(docs.path().join("man/stray.1"), "x").unwrap();
         fs::write(docs.path().join("src/reference/commands.md"), "x").unwrap();
