@@ -1,8 +1,7 @@
 //! Times the same session side by side: Karat's, Packer's, and `tar | ssh` as a measure of what
 //! the way itself costs. Each directly and with a longer round trip.
 //!
-//! `side_by_side KARAT...`: the program (and its first arguments) that is given
-//! `PORT KEY FOLDER FILE TARGET` and runs Karat's session.
+//! `side_by_side KARAT`: the program that builds the same template as Packer does.
 #![expect(clippy::print_stdout, reason = "an example prints what it measured")]
 
 use std::error::Error;
@@ -20,9 +19,8 @@ type Done<T> = Result<T, Box<dyn Error>>;
 const RUNS: usize = 3;
 
 fn main() -> Done<()> {
-    let karat: Vec<String> = std::env::args().skip(1).collect();
-    let Some((program, first)) = karat.split_first() else {
-        return Err("usage: side_by_side KARAT...".into());
+    let [karat] = &std::env::args().skip(1).collect::<Vec<_>>()[..] else {
+        return Err("usage: side_by_side KARAT".into());
     };
     if let Some(why) = karat_testing::sshd::missing() {
         return Err(why.into());
@@ -34,20 +32,17 @@ fn main() -> Done<()> {
     for round_trip in [0, 100] {
         let relay = Relay::start(server.port(), Duration::from_millis(round_trip))?;
         let place = Place { server: &server, port: relay.port(), key: &key, folder: &folder };
-        let ours = median(|| {
-            let mut command = Command::new(program);
-            command.args(first).arg(place.port.to_string()).arg(&key).arg(&folder).arg(&file);
-            command.arg(place.fresh("karat")?);
-            timed(command)
-        })?;
-        let packer = median(|| {
+        let build = |program: &str, name: &str| {
             let template = server.path("session.pkr.hcl");
-            fs::write(&template, place.template(&file, &place.fresh("packer")?))?;
-            let mut command = Command::new("packer");
-            command.env("CHECKPOINT_DISABLE", "1").env("HOME", server.path("")).arg("build");
-            command.arg(&template);
-            timed(command)
-        })?;
+            fs::write(&template, place.template(&file, &place.fresh(name)?))?;
+            let mut command = Command::new(program);
+            command.env("CHECKPOINT_DISABLE", "1").env("HOME", server.path(""));
+            command.env("KARAT_STATE_DIR", server.path("state"));
+            command.env("KARAT_CACHE_DIR", server.path("cache"));
+            timed(command.arg("build").arg(&template))
+        };
+        let ours = median(|| build(karat, "karat"))?;
+        let packer = median(|| build("packer", "packer"))?;
         let bare = median(|| {
             let mut command = Command::new("sh");
             command.args([
@@ -59,7 +54,7 @@ fn main() -> Done<()> {
             ]);
             command.arg(&folder).arg(server.path("")).arg(&key).arg(place.port.to_string());
             command.arg(place.fresh("tar")?);
-            timed(command)
+            timed(&mut command)
         })?;
         println!(
             "{round_trip:3} ms: karat {ours:6.2} s   packer {packer:6.2} s   tar|ssh {bare:6.2} s   \
@@ -142,7 +137,7 @@ fn make(folder: &Path, file: &Path) -> Done<()> {
     Ok(fs::write(file, bytes)?)
 }
 
-fn timed(mut command: Command) -> Done<f64> {
+fn timed(command: &mut Command) -> Done<f64> {
     command.stdin(Stdio::null());
     let start = Instant::now();
     let output = command.output()?;
