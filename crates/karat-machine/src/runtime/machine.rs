@@ -337,7 +337,7 @@ impl Machine {
         &self.inner.warnings
     }
 
-    /// What [`recover`](super::recover) needs should this process die.
+    /// What [`recover`](super::recover()) needs should this process die.
     pub fn record(&self) -> MachineRecord {
         MachineRecord::of(&self.inner.spec, Some(self.inner.client.pid()))
     }

@@ -11,7 +11,7 @@ use super::wire::{BindMount, Limits as WireLimits};
 #[derive(Clone, Debug)]
 pub struct MachineSpec {
     /// Names the machine on this host, as long as it runs: letters, digits and hyphens, at most
-    /// 64. Chosen before the start and stored, since [`recover`](super::recover) finds by it what
+    /// 64. Chosen before the start and stored, since [`recover`](super::recover()) finds by it what
     /// a dead run left.
     pub id: String,
     /// The host name inside; empty takes the id.
