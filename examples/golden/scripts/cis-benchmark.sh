@@ -49,4 +49,5 @@ sudo sshd -t
 # 5.2 Configure sudo
 echo "Defaults use_pty" | sudo tee -a /etc/sudoers.d/use_pty
 echo "Defaults logfile=\"/var/log/sudo.log\"" | sudo tee -a /etc/sudoers.d/logfile
+sudo chmod 440 /etc/sudoers.d/use_pty /etc/sudoers.d/logfile
 sudo visudo -c -q
