@@ -196,7 +196,10 @@ fn unknown(component: &Component, valid: &Body, names: &[&str]) {
     let blamed: Vec<_> = diags
         .iter()
         .filter(|d| d.is_error())
-        .filter(|d| d.primary.as_ref().is_none_or(|label| label.span == place(901)))
+        .filter(|d| {
+            let at = d.primary.as_ref().map(|label| label.span);
+            at.is_none_or(|span| span == place(901) || span == valid.span)
+        })
         .collect();
     assert!(blamed.is_empty(), "{names:?} not known yet is taken for wrong: {blamed:?}");
     assert!(
@@ -498,5 +501,124 @@ pub fn artifact(files: impl IntoIterator<Item = impl Into<PathBuf>>) -> Artifact
         description: "made by a test".into(),
         files: files.into_iter().map(Into::into).collect(),
         ..Artifact::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use karat_config::Config;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Provisioner, ValidateContext};
+
+    /// Does what its test asks for.
+    #[derive(Debug, Config)]
+    struct Options {
+        /// What to do wrong.
+        #[option(required)]
+        wrong: String,
+    }
+
+    #[derive(Debug)]
+    struct Example {
+        /// Takes what is not known yet for wrong.
+        blames: bool,
+    }
+
+    impl Provisioner for Example {
+        const TYPE: &'static str = "example";
+        type Config = Options;
+        type Validated = String;
+
+        fn validate(&self, config: Options, cx: &mut ValidateContext<'_>) -> Option<String> {
+            match config.wrong.as_str() {
+                "reads" => {
+                    let _ = std::fs::read("/proc/self/status");
+                }
+                "panics" | "" => assert!(!config.wrong.is_empty(), "a text is missing"),
+                "refuses" => return None,
+                _ if self.blames && !cx.is_known("wrong") => {
+                    cx.block_error("it is not known");
+                }
+                _ => {}
+            }
+            Some(config.wrong)
+        }
+
+        async fn provision(
+            &self,
+            wrong: &String,
+            cx: &ProvisionContext,
+        ) -> Result<(), ComponentError> {
+            if wrong == "leaves" {
+                std::fs::write(cx.build.template_dir.join("rest"), "x").unwrap();
+            }
+            if wrong == "ignores" {
+                tokio::time::sleep(Duration::from_millis(600)).await;
+                return Ok(());
+            }
+            cx.cancel.cancelled().await;
+            Err(ComponentError::cancelled())
+        }
+    }
+
+    fn check(wrong: &str, blames: bool) {
+        let component = Component::Provisioner(Arc::new(Example { blames }));
+        options(&component, &body(&json!({ "wrong": wrong })));
+    }
+
+    #[test]
+    #[should_panic(expected = "validate reads files")]
+    fn reading_files_is_found() {
+        check("reads", false);
+    }
+
+    #[test]
+    #[should_panic(expected = "a text is missing")]
+    fn a_panic_is_found() {
+        check("panics", false);
+    }
+
+    #[test]
+    #[should_panic(expected = "the valid block is refused")]
+    fn refusing_silently_is_found() {
+        check("refuses", false);
+    }
+
+    #[test]
+    #[should_panic(expected = "is taken for wrong")]
+    fn blaming_what_is_not_known_is_found() {
+        check("right", true);
+    }
+
+    async fn cancelled(wrong: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let prepared = provisioner(Example { blames: false }, &json!({ "wrong": wrong }));
+        ends_when_cancelled(&[dir.path()], |cancel| {
+            let machine = Arc::new(crate::NoCommunicator);
+            let mut cx = provision_context(machine, Events::discard(), cancel);
+            cx.build.template_dir = dir.path().to_owned();
+            let prepared = &prepared;
+            async move { prepared.provision(&cx).await }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_ends_and_leaves_nothing_is_right() {
+        cancelled("nothing").await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "it left behind")]
+    async fn what_is_left_is_found() {
+        cancelled("leaves").await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "it does not say so")]
+    async fn not_listening_is_found() {
+        cancelled("ignores").await;
     }
 }

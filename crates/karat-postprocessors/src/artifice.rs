@@ -100,3 +100,68 @@ pub(crate) fn list(files: &[PathBuf]) -> String {
     let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
     names.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use karat_component::testing::{
+        self, Component, Recorded, artifact, body, leaves_nothing, post_process_context,
+        post_processor,
+    };
+    use serde_json::{Value, json};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    async fn run(options: &Value) -> (Result<Processed, ComponentError>, Recorded) {
+        let (events, recorded) = Recorded::new(&[]);
+        let cx = post_process_context(events, CancellationToken::new());
+        let prepared = post_processor(Artifice, options);
+        (prepared.post_process(&cx, artifact(["out.txt"])).await, recorded)
+    }
+
+    #[test]
+    fn complies() {
+        let component = Component::PostProcessor(Arc::new(Artifice));
+        testing::options(&component, &body(&json!({ "files": ["a*"] })));
+        let found = component.errors(&body(&json!({ "files": [] })));
+        assert!(found[0].starts_with("No files specified"), "{found:?}");
+        let found = component.errors(&body(&json!({ "files": ["a[", ""] })));
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn takes_files_and_patterns_once_each() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b", "a", "c[1]"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let at = |name: &str| dir.path().join(name);
+        let (result, recorded) = run(&json!({ "files": [at("c[1]"), at("*"), at("a")] })).await;
+        let processed = result.unwrap();
+        assert!(processed.keep && !processed.force);
+        let made = processed.artifact.unwrap();
+        assert_eq!(made.files, [at("c[1]"), at("a"), at("b")]);
+        let names =
+            format!("{}, {}, {}", made.files[0].display(), at("a").display(), at("b").display());
+        assert_eq!(made.description, format!("Created artifact from files: {names}"));
+        assert_eq!(
+            recorded.said(),
+            [
+                "Discarding files from artifact: out.txt".to_owned(),
+                format!("Using these artifact files: {names}"),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_not_there_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["none", "*.none"] {
+            let work = async { run(&json!({ "files": [dir.path().join(name)] })).await.0 };
+            let error = leaves_nothing(&[dir.path()], work).await;
+            assert!(error.to_string().starts_with("no file is there for"), "{error}");
+        }
+    }
+}

@@ -162,3 +162,132 @@ fn not_a_manifest(path: &Path, reason: String) -> ComponentError {
     ComponentError::new(format!("\"{}\" is no manifest: {reason}", path.display()))
         .with_hint("-force starts the file anew; or choose another file by \"output\"")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use karat_component::testing::{
+        self, Component, Recorded, artifact, body, ends_when_cancelled, leaves_nothing,
+        post_process_context, post_processor,
+    };
+    use karat_value::Value as KaratValue;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    async fn run(
+        options: &Value,
+        run: &str,
+        force: bool,
+        files: &[&Path],
+    ) -> Result<Processed, ComponentError> {
+        let mut cx = post_process_context(Recorded::new(&[]).0, CancellationToken::new());
+        cx.build.run_uuid = run.into();
+        cx.build.force = force;
+        cx.generated.insert("ID".into(), KaratValue::string("i-1"));
+        post_processor(Manifest, options).post_process(&cx, artifact(files)).await
+    }
+
+    fn read(path: &Path) -> Value {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn complies() {
+        let component = Component::PostProcessor(Arc::new(Manifest));
+        testing::options(&component, &body(&json!({})));
+        let found = component.errors(&body(&json!({ "output": "", "custom_data": { "a": "{{" } })));
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn entries_are_packers_and_add_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("deep/m.json");
+        let file = dir.path().join("disk");
+        std::fs::write(&file, "12345").unwrap();
+        let options = json!({
+            "output": output, "strip_path": true, "strip_time": true,
+            "custom_data": { "a": "1", "b": "id {{.ID}} {{build_type}} {{.None}}" },
+        });
+        let processed = run(&options, "run-1", false, &[&file]).await.unwrap();
+        assert!(processed.keep && processed.force);
+        assert_eq!(processed.artifact.unwrap().files, std::slice::from_ref(&file));
+        let first = json!({
+            "name": "test",
+            "builder_type": "null",
+            "files": [{ "name": "disk", "size": 5 }],
+            "artifact_id": "test-id",
+            "packer_run_uuid": "run-1",
+            "custom_data": { "a": "1", "b": "id i-1 null <no value>" },
+        });
+        assert_eq!(read(&output), json!({ "builds": [first], "last_run_uuid": "run-1" }));
+
+        let plain = json!({ "output": output });
+        run(&plain, "run-2", false, &[&file]).await.unwrap();
+        let all = read(&output);
+        assert_eq!(all["builds"][0], first);
+        assert_eq!(all["builds"][1]["files"][0]["name"], json!(file));
+        assert_eq!(all["builds"][1]["custom_data"], Value::Null);
+        let time = all["builds"][1]["build_time"].as_u64().unwrap();
+        assert!(time > 1_700_000_000, "{time}");
+        assert_eq!(all["last_run_uuid"], "run-2");
+
+        run(&plain, "run-3", true, &[]).await.unwrap();
+        run(&plain, "run-3", true, &[]).await.unwrap();
+        let all = read(&output);
+        assert_eq!(all["builds"].as_array().unwrap().len(), 2, "-force starts anew once a run");
+        assert_eq!(all["builds"][0]["files"], Value::Null);
+        assert_eq!(std::fs::read_dir(output.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn builds_side_by_side_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("m.json");
+        let options = json!({ "output": output });
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let options = options.clone();
+                tokio::spawn(async move { run(&options, "run", false, &[]).await.map(drop) })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        assert_eq!(read(&output)["builds"].as_array().unwrap().len(), 20);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no lock is left");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_manifest_stays_unless_forced() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("m.json");
+        let options = json!({ "output": output });
+        for text in ["no json", "[]", "{\"builds\": 1}"] {
+            std::fs::write(&output, text).unwrap();
+            let work = async { run(&options, "r", false, &[]).await };
+            let error = leaves_nothing(&[dir.path()], work).await;
+            assert!(error.hint().unwrap().contains("-force"), "{error:?}");
+            assert_eq!(std::fs::read_to_string(&output).unwrap(), text);
+        }
+        run(&options, "r", true, &[]).await.unwrap();
+        assert_eq!(read(&output)["builds"].as_array().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn waiting_for_another_build_can_be_cancelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("m.json");
+        let _other = Lock::take(&output, &CancellationToken::new()).unwrap();
+        let prepared = post_processor(Manifest, &json!({ "output": output }));
+        ends_when_cancelled(&[dir.path()], |cancel| {
+            let cx = post_process_context(Recorded::new(&[]).0, cancel);
+            let prepared = &prepared;
+            async move { prepared.post_process(&cx, Artifact::default()).await }
+        })
+        .await;
+        assert!(!output.exists());
+    }
+}

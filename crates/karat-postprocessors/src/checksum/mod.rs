@@ -7,6 +7,8 @@
 
 mod digests;
 mod list;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
