@@ -5,7 +5,7 @@
 //!   may be called. [`Scope`]: the names that an expression can use.
 //! - [`evaluate`]: expression to value. Never fails as a whole: where something is wrong the value
 //!   is unknown and the diagnostics say why.
-//! - [`references`]: which names an expression uses, without evaluating it.
+//! - [`references()`]: which names an expression uses, without evaluating it.
 //! - [`TypeConstraint`]: what `type = object({a = optional(string, "x")})` means.
 //! - [`console_eval`]: what a console prints for a line.
 //!
