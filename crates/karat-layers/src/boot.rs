@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,8 @@ pub(crate) fn finish(store: &Store, sandbox: &Sandbox, run: &str, control: &Cont
         };
         let at = root.join("boot").join(format!("initrd.img-{version}"));
         fs::copy(store.blob_path(initrd), &at).map_err(Error::io("write", &at))?;
+        fs::set_permissions(&at, fs::Permissions::from_mode(0o644))
+            .map_err(Error::io("set the mode of", &at))?;
         // What `update-initramfs -u` looks at to see which kernels it cares for.
         let note = format!(
             "mkdir -p /var/lib/initramfs-tools && sha1sum /boot/initrd.img-{version} >/var/lib/initramfs-tools/{version}"
