@@ -76,7 +76,7 @@ impl Builder for File {
         let target = std::path::absolute(&target).unwrap_or(target);
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let temporary = target.with_file_name(format!(".{name}.{}", cx.token));
-        let step = WriteFile { target, temporary, from };
+        let step = WriteFile { target, temporary, from: Some(from) };
         Saga::new(&cx.build.target).step("write-file", step).build()
     }
 
@@ -98,11 +98,14 @@ impl Builder for File {
 }
 
 /// Writes the file beside its place and renames it, so that it is never half there.
+///
+/// What goes into it may be a secret and is not stored: a run is resumed with a new step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct WriteFile {
     target: PathBuf,
     temporary: PathBuf,
-    from: From,
+    #[serde(skip)]
+    from: Option<From>,
 }
 
 impl Step for WriteFile {
@@ -115,15 +118,19 @@ impl Step for WriteFile {
 
     async fn run(&self, cx: &StepContext) -> Result<(), StepError> {
         let events = cx.service::<Events>()?;
-        let text = match &self.from {
+        let Some(from) = &self.from else {
+            return Err(StepError::new("what the file is made of is not known any more")
+                .with_hint("begin anew: karat build"));
+        };
+        let text = match from {
             From::Copy(source) => {
                 format!("Copying {} to {}", source.display(), self.target.display())
             }
             From::Text(_) => format!("Writing {}", self.target.display()),
         };
         events.say(text);
-        let step = self.clone();
-        let written = tokio::task::spawn_blocking(move || step.write()).await;
+        let (step, from) = (self.clone(), from.clone());
+        let written = tokio::task::spawn_blocking(move || step.write(&from)).await;
         let failed =
             |e| StepError::because(format!("could not write {}", self.target.display()), e);
         written.map_err(|e| failed(std::io::Error::other(e)))?.map_err(failed)
@@ -142,11 +149,11 @@ impl Step for WriteFile {
 }
 
 impl WriteFile {
-    fn write(&self) -> std::io::Result<()> {
+    fn write(&self, from: &From) -> std::io::Result<()> {
         if let Some(parent) = self.target.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        match &self.from {
+        match from {
             From::Copy(source) => {
                 if same_file(source, &self.target) {
                     return Ok(());

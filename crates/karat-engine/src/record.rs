@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use karat_component::Artifact;
+use karat_component::{Artifact, Masker};
 use karat_plan::Fingerprint;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -51,6 +51,13 @@ impl Record {
         let target = target.to_owned();
         let template = real(template);
         Self { version: VERSION, target, template, fingerprint, artifact, chains, artifacts, run }
+    }
+
+    /// Whether a secret is in it. Masked, it would name something else than what was made.
+    pub(crate) fn holds_secret(&self, masker: &Masker) -> bool {
+        std::iter::once(&self.artifact)
+            .chain(&self.artifacts)
+            .any(|artifact| artifact.clone().masked(masker) != *artifact)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One build: evaluate, reuse or run the saga, post-process, record.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,9 +13,10 @@ use karat_hcl::diag::Diagnostics;
 use karat_plan::{Fingerprint, FingerprintBuilder};
 use karat_saga::{
     Answer, Ask, Cancellation, CleanupHook, DynStep, Ending, Executor, OnError as SagaOnError,
-    Policy, RunHold, Saga, SagaFailure, SagaId, SagaState, StepContext, StepError,
+    Policy, RunHold, Saga, SagaFailure, SagaId, SagaState, StepContext, StepError, StepErrorKind,
 };
 use karat_template::{Build, Inputs};
+use sha2::{Digest, Sha256};
 
 use crate::post::{Chains, PostProcessed};
 use crate::prepare::{Artifacts, Preparer};
@@ -227,10 +229,17 @@ impl Task {
         }
     }
 
+    /// Names the temporary things of this build in this run: the same one when the run is resumed,
+    /// so that the same steps are laid out.
+    fn token(&self) -> String {
+        let digest = Sha256::digest(format!("{}\n{}", self.info.run_uuid, self.build.target));
+        digest.iter().take(13).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     fn saga_context(&self) -> SagaContext {
         SagaContext {
             build: self.info.clone(),
-            token: karat_saga::SagaId::generate().to_string(),
+            token: self.token(),
             state_dir: self.engine.state_dir.clone(),
             cache_dir: self.engine.cache_dir.clone(),
             fingerprint: None,
@@ -310,15 +319,14 @@ impl Task {
         let executor = Executor::new(Arc::clone(&self.hold), services)
             .with_faults(self.engine.faults.clone())
             .with_policy(policy);
+        let saga = prepared.saga(cx).map_err(|e| Stop::Other(e.to_string()))?;
         let completed = match self.saga {
             Some((id, state)) if state != SagaState::Succeeded && prepared.resumable() => {
                 let registry = self.engine.components.steps();
+                let executor = executor.with_stand_in(self.stand_in(&saga));
                 executor.resume(id, &registry, cancellation).await
             }
-            _ => {
-                let saga = prepared.saga(cx).map_err(|e| Stop::Other(e.to_string()))?;
-                executor.execute(self.watched(saga, prompt)?, cancellation).await
-            }
+            _ => executor.execute(self.watched(saga, prompt)?, cancellation).await,
         };
         let completed = completed.map_err(Stop::Saga)?;
         for left in &completed.left {
@@ -328,6 +336,27 @@ impl Task {
             ));
         }
         prepared.artifact(cx, &completed.outputs).map_err(|e| Stop::Other(e.chain()))
+    }
+
+    /// Gives, for a step of the journal, the one laid out now if it is the same: it holds what is
+    /// not stored.
+    fn stand_in(
+        &self,
+        saga: &Saga,
+    ) -> impl Fn(&str, Arc<dyn DynStep>) -> Arc<dyn DynStep> + Send + Sync + use<> {
+        let nodes = saga.nodes().iter();
+        let fresh: BTreeMap<String, Arc<dyn DynStep>> =
+            nodes.map(|node| (node.name.clone(), Arc::clone(&node.step))).collect();
+        let events = self.events.clone();
+        move |name, stored| {
+            let same = |step: &&Arc<dyn DynStep>| {
+                step.kind() == stored.kind()
+                    && matches!((step.stored_params(), stored.stored_params()),
+                        (Ok(a), Ok(b)) if a == b)
+            };
+            let step = fresh.get(name).filter(same).map_or_else(|| Arc::clone(&stored), Arc::clone);
+            Arc::new(Watched { step, events: events.clone(), prompt: None })
+        }
     }
 
     /// The saga with steps that say when they begin, and wait for the person with `-debug`.
@@ -423,7 +452,12 @@ impl Task {
                 artifacts.clone(),
                 self.info.run_uuid.clone(),
             );
-            if let Err(error) = records.store(&self.request.template_path, &record) {
+            if record.holds_secret(self.events.masker()) {
+                self.events.message(
+                    "What was made names a secret, so it is not written down, and is built anew \
+                     the next time.",
+                );
+            } else if let Err(error) = records.store(&self.request.template_path, &record) {
                 errors.push(format!("cannot write down what was built: {error}"));
             }
         }
@@ -554,6 +588,23 @@ impl Watched {
         let (node, state) = (cx.node().to_owned(), state.to_owned());
         self.events.emit(EventKind::Step { node, state });
     }
+
+    /// The error as it may be stored: errors go into the journal.
+    fn masked(&self, error: StepError) -> StepError {
+        let masker = self.events.masker();
+        let chain = error.chain();
+        let text = masker.mask(&chain);
+        let hint = error.hint().map(|hint| masker.mask(hint));
+        if text == chain && hint.as_deref() == error.hint() {
+            return error;
+        }
+        let masked = match error.kind() {
+            StepErrorKind::Cancelled => StepError::cancelled(),
+            StepErrorKind::TimedOut => StepError::timed_out(text),
+            StepErrorKind::Failed | StepErrorKind::Panicked => StepError::new(text),
+        };
+        hint.into_iter().fold(masked, StepError::with_hint)
+    }
 }
 
 #[async_trait::async_trait]
@@ -579,7 +630,7 @@ impl DynStep for Watched {
         self.tell(cx, "running");
         let result = self.step.run_erased(cx).await;
         self.tell(cx, if result.is_ok() { "done" } else { "failed" });
-        result
+        result.map_err(|error| self.masked(error))
     }
 
     async fn undo_erased(
@@ -590,7 +641,7 @@ impl DynStep for Watched {
         self.tell(cx, "undoing");
         let result = self.step.undo_erased(cx, done).await;
         self.tell(cx, if result.is_ok() { "undone" } else { "undo failed" });
-        result
+        result.map_err(|error| self.masked(error))
     }
 }
 

@@ -43,6 +43,7 @@ impl Log {
 
 /// Makes a layer of a text, as if it were an image.
 #[derive(Debug, Config)]
+#[expect(dead_code, reason = "some options are only for the fingerprint")]
 pub(crate) struct ThingConfig {
     /// What the layer is made of.
     value: String,
@@ -166,6 +167,7 @@ impl Step for ThingStep {
 
 /// Writes its text into the log.
 #[derive(Debug, Config)]
+#[expect(dead_code, reason = "some options are only for the fingerprint")]
 pub(crate) struct NoteConfig {
     /// The text.
     text: String,
@@ -245,7 +247,7 @@ impl Provisioner for Remote {
 #[derive(Debug, Config)]
 pub(crate) struct WrapConfig {
     /// The new artifact's name.
-    name: Option<String>,
+    makes: Option<String>,
     /// Whether it fails.
     fail: bool,
     /// Whether it keeps what it was given unless told otherwise.
@@ -272,7 +274,7 @@ impl PostProcessor for Wrap {
         cx: &PostProcessContext,
         artifact: Artifact,
     ) -> Result<Processed, ComponentError> {
-        let name = config.name.clone();
+        let name = config.makes.clone();
         let label = name.as_deref().unwrap_or("nothing");
         log(&cx.services).add(format!("wrap {} as {label}", artifact.id));
         if config.fail {

@@ -83,7 +83,7 @@ async fn a_build_waits_for_those_whose_artifacts_it_uses() {
 #[tokio::test]
 async fn what_needs_a_failed_build_is_skipped_and_the_rest_goes_on() {
     let bench = Bench::new();
-    let text = CHAIN.replace("value = \"low\" }", "value = \"low\"\nfail = \"make\"\n}");
+    let text = CHAIN.replace("value = \"low\" }", "\nvalue = \"low\"\nfail = \"make\"\n}");
     let ran = bench.run(&text).await;
     let expected = [Outcome::Skipped, Outcome::Skipped, Outcome::Errored, Outcome::Finished];
     assert_eq!(ran.outcomes(), expected);
@@ -108,7 +108,7 @@ async fn selecting_a_build_takes_what_it_needs_along() {
 #[tokio::test]
 async fn a_build_that_makes_nothing_cannot_be_built_on() {
     let bench = Bench::new();
-    let text = CHAIN.replace("value = \"low\" }", "value = \"low\"\nnil = true\n}");
+    let text = CHAIN.replace("value = \"low\" }", "\nvalue = \"low\"\nnil = true\n}");
     let ran = bench.run(&text).await;
     assert_eq!(ran.outcomes()[1..3], [Outcome::Skipped, Outcome::Finished]);
 }

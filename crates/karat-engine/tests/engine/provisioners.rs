@@ -166,6 +166,17 @@ async fn abort_keeps_everything_and_resume_runs_what_is_not_done() {
 }
 
 #[tokio::test]
+async fn a_resumed_step_has_what_is_not_stored() {
+    let mut bench = Bench::new();
+    bench.options.on_error = OnError::Abort;
+    let text = one("fail = \"finish\"\ntimes = 2", "");
+    let ran = bench.run(&text).await;
+    let again = bench.resume(&text, &ran.summary.run).await;
+    // The value of the source is in memory only.
+    assert!(again.errors().contains("finish thing.a failed with v"), "{}", again.errors());
+}
+
+#[tokio::test]
 async fn run_cleanup_provisioner_keeps_everything_after_it() {
     let mut bench = Bench::new();
     bench.options.on_error = OnError::RunCleanupProvisioner;

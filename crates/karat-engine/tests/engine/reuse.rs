@@ -96,7 +96,7 @@ async fn a_file_that_a_provisioner_reads_counts_by_its_contents() {
 async fn times_and_pauses_do_not_count_and_post_processors_run_alone() {
     let bench = Bench::new();
     bench.run(&one("", &note("n", ""))).await;
-    let wrapped = note("n", "") + "post-processor \"wrap\" {\nname = \"x\"\nkeep = true\n}\n";
+    let wrapped = note("n", "") + "post-processor \"wrap\" {\nmakes = \"x\"\nkeep = true\n}\n";
     let ran = bench.run(&one("", &wrapped)).await;
     assert_eq!(ran.outcomes(), [Outcome::Reused]);
     assert_eq!(ran.log, ["wrap layer of v as x"]);

@@ -30,7 +30,7 @@ const WITH_SECRET: &str = r#"
         FAILS
       }
       post-processor "wrap" {
-        name = "wrapped ${var.secret}"
+        makes = "wrapped ${var.secret}"
         keep = true
       }
     }
@@ -114,7 +114,7 @@ async fn a_failure_at_any_point_undoes_everything() {
             }
             let states = bench.states(&ran.summary.run).await;
             assert_eq!(states.len(), 1);
-            let settled = states[0].ends_with("Undone") || states[0].ends_with("Succeeded");
+            let settled = states[0].ends_with("Failed") || states[0].ends_with("Succeeded");
             assert!(settled, "{node}:{phase}: {states:?}");
         }
     }
