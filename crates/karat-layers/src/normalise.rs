@@ -41,6 +41,8 @@ enum Rule {
     Name(&'static str),
     /// Remove what is in this directory, and keep the directory.
     Below(&'static str),
+    /// Remove the files in this directory and below, and keep the directories.
+    Files(&'static str),
     /// Remove the names in this directory that begin and end so.
     Like(&'static str, &'static str, &'static str),
 }
@@ -53,14 +55,13 @@ const ALWAYS: &[Rule] = &[
     Rule::Below("/var/lib/systemd/coredump"),
     Rule::Name("/var/lib/urandom/random-seed"),
     Rule::Below("/var/lib/cloud"),
-    Rule::Below("/var/lib/apt/lists"),
-    Rule::Below("/var/cache/apt"),
+    Rule::Files("/var/lib/apt/lists"),
+    Rule::Files("/var/cache/apt"),
     Rule::Name("/var/cache/ldconfig/aux-cache"),
     Rule::Like("/var/lib/dpkg", "", "-old"),
     Rule::Name("/var/lib/dpkg/lock"),
     Rule::Name("/var/lib/dpkg/lock-frontend"),
     Rule::Name("/var/lib/dpkg/triggers/Lock"),
-    Rule::Name("/var/cache/apt/archives/lock"),
     Rule::Like("/var/cache/debconf", "", "-old"),
     Rule::Like("/etc", ".pwd.lock", ""),
     Rule::Like("/var/lib/dhcp", "", ".leases"),
@@ -94,6 +95,7 @@ pub(crate) fn normalise(
         match rule {
             Rule::Name(path) => remove(&host_path(root, path.as_bytes()))?,
             Rule::Below(dir) => each(root, dir, |_, at| remove(at))?,
+            Rule::Files(dir) => each(root, dir, |_, at| remove_files(at))?,
             Rule::Like(dir, prefix, suffix) => each(root, dir, |name, at| {
                 if name.starts_with(prefix) && name.ends_with(suffix) { remove(at) } else { Ok(()) }
             })?,
@@ -170,6 +172,17 @@ fn remove(at: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Removes a file, or the files in a directory and below.
+fn remove_files(at: &Path) -> Result<()> {
+    if !at.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        return remove(at);
+    }
+    for entry in fs::read_dir(at).map_err(Error::io("list", at))? {
+        remove_files(&entry.map_err(Error::io("list", at))?.path())?;
+    }
+    Ok(())
 }
 
 fn clean_logs(dir: &Path) -> Result<()> {

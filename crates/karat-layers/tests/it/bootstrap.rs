@@ -47,6 +47,9 @@ fn the_same_lock_gives_the_same_bytes_and_packages_go_on_top() {
         assert!(listing.contains("karat-ssh-host-keys.service"));
         assert!(!listing.contains("usr/sbin/policy-rc.d"), "the service guard was left behind");
         assert!(!listing.contains("etc/resolv.conf"));
+        for kept in ["var/lib/apt/lists/partial d ", "var/cache/apt/archives d "] {
+            assert!(listing.contains(kept), "{kept} belongs to a package");
+        }
         // The state of every package is as dpkg would leave it.
         let status = store.read_file(base.digest, "/var/lib/dpkg/status").unwrap().unwrap();
         let status = String::from_utf8(status).unwrap();
