@@ -30,6 +30,7 @@ const LAYERS: &[&[&str]] = &[
         "karat-machine",
         "karat-ssh",
         "karat-builders",
+        "karat-data",
         "karat-provisioners",
         "karat-postprocessors",
     ],

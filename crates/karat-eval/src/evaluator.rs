@@ -376,13 +376,23 @@ fn variable(ident: &Ident, scope: &Scope<'_>, diags: &mut Diagnostics) -> Value 
         );
         return Value::dynamic();
     }
-    diags.push(
-        Diagnostic::error("Unknown variable")
-            .detail(format!("There is no variable named \"{}\".", ident.name))
-            .at(ident.span)
-            .did_you_mean(&ident.name, names),
-    );
+    let error = Diagnostic::error("Unknown variable")
+        .detail(format!("There is no variable named \"{}\".", ident.name))
+        .at(ident.span);
+    let holder = ["var", "local"].into_iter().find(|root| holds(scope, root, &ident.name));
+    diags.push(match holder {
+        Some(root) => error.hint(format!("Write {root}.{} for its value.", ident.name)),
+        None if ident.name == "build" => {
+            error.hint("Values of a build are known to its provisioners and post-processors only.")
+        }
+        None => error.did_you_mean(&ident.name, names),
+    });
     Value::dynamic()
+}
+
+/// Whether `root.name` would be something.
+fn holds(scope: &Scope<'_>, root: &str, name: &str) -> bool {
+    scope.get(root).and_then(Value::as_map).is_some_and(|values| values.get(name).is_some())
 }
 
 /// The text that a value is as a key of an object; `None` when it is not known.

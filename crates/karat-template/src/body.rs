@@ -185,14 +185,10 @@ fn elements(collection: &Value, span: Span, diags: &mut Diagnostics) -> Vec<(Val
         _ => plain.elements().map(|elements| elements.map(|(k, v)| (k, v.clone())).collect()),
     };
     let Some(all) = all else {
-        diags.push(
-            Diagnostic::error("Invalid dynamic for_each value")
-                .at(span)
-                .detail(format!(
-                    "for_each needs a list, set, map or object, not {}.",
-                    if plain.is_null() { "null".to_owned() } else { plain.ty().friendly() }
-                )),
-        );
+        diags.push(Diagnostic::error("Invalid dynamic for_each value").at(span).detail(format!(
+            "for_each needs a list, set, map or object, not {}.",
+            if plain.is_null() { "null".to_owned() } else { plain.ty().friendly() }
+        )));
         return Vec::new();
     };
     all.into_iter().map(|(k, v)| (k, v.with_marks(&marks))).collect()

@@ -13,7 +13,9 @@ use karat_value::{Mark, Marks, Type, Value};
 
 use crate::blocks::Template;
 use crate::body::evaluate_body;
-use crate::build::{ArtifactKey, Build, BuildOutline, ComponentBlock, PostProcessorBlock, ProvisionerBlock};
+use crate::build::{
+    ArtifactKey, Build, BuildOutline, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
+};
 use crate::load::Loaded;
 use crate::names::{Names, object, surroundings};
 use crate::text::{TextContext, render};
@@ -126,10 +128,12 @@ impl Loaded {
             world,
             sources: &mut self.sources,
             diags: &mut self.diags,
+            rejected: Vec::new(),
         };
         let (variables, given) = resolver.resolve();
         self.early = resolver.diags.len();
         resolver.check_rules(&variables, &given);
+        let rejected = resolver.rejected;
         for variable in variables.values().filter(|v| !v.is_set) {
             self.diags.push(unset(variable));
         }
@@ -160,7 +164,7 @@ impl Loaded {
         for variable in variables.values().filter(|v| v.sensitive) {
             collect_secrets(&variable.value, &mut secrets);
         }
-        let evaluated = Evaluated {
+        let mut evaluated = Evaluated {
             sources: self.sources.clone(),
             root: self.template.root.clone(),
             names,
@@ -171,6 +175,7 @@ impl Loaded {
             outlines: Vec::new(),
             secrets,
         };
+        rejected.iter().for_each(|value| collect_secrets(value, &mut evaluated.secrets));
         let (builds, outlines) = evaluated.expand(&self.template, world, &mut self.diags);
         Evaluated { builds, outlines, ..evaluated }
     }
@@ -203,7 +208,7 @@ fn unset(variable: &Variable) -> Diagnostic {
     Diagnostic::error(format!("Unset variable \"{}\"", variable.name))
         .at(variable.span)
         .detail(format!(
-            "A used variable must be set or have a default value; \"{}\" has neither.",
+            "The variable \"{}\" has no default, and no value was given for it.",
             variable.name
         ))
         .hint(format!(
@@ -403,7 +408,9 @@ impl Work<'_> {
             self.diags.push(
                 Diagnostic::error(format!("Unknown data source type \"{type_name}\""))
                     .at(block.type_span)
-                    .detail(format!("This program has no data source of the type \"{type_name}\".")),
+                    .detail(format!(
+                        "This program has no data source of the type \"{type_name}\"."
+                    )),
             );
             self.fetched.insert(key, Value::dynamic());
             self.open.pop();
@@ -674,14 +681,16 @@ fn source_value(build: &Build) -> Value {
 }
 
 fn build_value(build: &Build, generated: Option<&BTreeMap<String, Value>>) -> Value {
-    let unknown = || Value::unknown(Type::String);
     let mut all: BTreeMap<String, Value> = match generated {
         // Before the machine exists a builder may promise any name.
         None => return Value::dynamic(),
+        // What this builder has nothing to say of is this text, as in Packer.
         Some(values) => {
-            let mut all: BTreeMap<String, Value> =
-                BUILD_NAMES.iter().map(|name| ((*name).to_owned(), unknown())).collect();
-            all.insert("SSHAgentAuth".into(), Value::unknown(Type::Bool));
+            let mut all: BTreeMap<String, Value> = BUILD_NAMES
+                .iter()
+                .map(|name| ((*name).to_owned(), Value::string("<unknown>")))
+                .collect();
+            all.insert("SSHAgentAuth".into(), Value::bool(false));
             all.extend(values.clone());
             all
         }

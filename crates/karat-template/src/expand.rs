@@ -11,7 +11,8 @@ use karat_value::{Type, Value};
 
 use crate::blocks::Template;
 use crate::build::{
-    ArtifactKey, ArtifactRef, Build, BuildOutline, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
+    ArtifactKey, ArtifactRef, Build, BuildOutline, ComponentBlock, PostProcessorBlock,
+    ProvisionerBlock,
 };
 use crate::build_block::{BuildBlock, Meta, NestedSource};
 use crate::evaluate::{Evaluated, each_expression};
@@ -226,9 +227,7 @@ impl Reader<'_, '_> {
             chains: block
                 .chains
                 .iter()
-                .map(|chain| {
-                    chain.iter().filter_map(|m| self.post_processor(m, &short)).collect()
-                })
+                .map(|chain| chain.iter().filter_map(|m| self.post_processor(m, &short)).collect())
                 .collect(),
             artifacts: Vec::new(),
         };
@@ -308,11 +307,7 @@ impl Reader<'_, '_> {
         number
     }
 
-    fn duration(
-        &mut self,
-        options: &IndexMap<String, Attribute>,
-        name: &str,
-    ) -> Option<Duration> {
+    fn duration(&mut self, options: &IndexMap<String, Attribute>, name: &str) -> Option<Duration> {
         let attribute = options.get(name)?;
         let value = self.value(attribute, &Type::String)?;
         match value.as_str()?.parse::<karat_config::Duration>() {

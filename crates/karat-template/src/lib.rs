@@ -26,7 +26,8 @@ mod variables;
 
 pub use blocks::{LocalBlock, Template};
 pub use build::{
-    ArtifactKey, ArtifactRef, Build, BuildOutline, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
+    ArtifactKey, ArtifactRef, Build, BuildOutline, ComponentBlock, PostProcessorBlock,
+    ProvisionerBlock,
 };
 pub use build_block::{
     POST_PROCESSOR as POST_PROCESSOR_OPTIONS, PROVISIONER as PROVISIONER_OPTIONS,

@@ -21,11 +21,7 @@ pub struct PluginRequirement {
 }
 
 /// Reads a `packer` block.
-pub(crate) fn decode(
-    block: &Block,
-    plugins: &mut Vec<PluginRequirement>,
-    diags: &mut Diagnostics,
-) {
+pub(crate) fn decode(block: &Block, plugins: &mut Vec<PluginRequirement>, diags: &mut Diagnostics) {
     let schema = Schema::new().optional("required_version").block("required_plugins", &[]);
     let content = block.body.content(&schema, diags);
     if let Some(attribute) = content.attributes.get("required_version") {

@@ -9,7 +9,7 @@ use karat_hcl::ast::{Attribute, Block, Expr};
 use karat_hcl::diag::{Diagnostic, Diagnostics, SourceMap, Span};
 use karat_hcl::parse_expression;
 use karat_hcl::schema::Schema;
-use karat_value::{Mark, Marks, Type, Value, convert};
+use karat_value::{Mark, Marks, Type, Value, convert, print};
 
 use crate::names::{Names, object};
 
@@ -20,7 +20,7 @@ pub struct VariableBlock {
     pub name: String,
     /// The block's header, or the name in `variables`.
     pub span: Span,
-    /// `type`.
+    /// `type`; in JSON syntax a text that holds the expression.
     pub ty: Option<Expr>,
     /// `default`.
     pub default: Option<Expr>,
@@ -135,6 +135,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) world: &'a dyn World,
     pub(crate) sources: &'a mut SourceMap,
     pub(crate) diags: &'a mut Diagnostics,
+    /// Values of sensitive variables that did not fit: they are secret all the same.
+    pub(crate) rejected: Vec<Value>,
 }
 
 impl<'a> Resolver<'a> {
@@ -196,7 +198,11 @@ impl<'a> Resolver<'a> {
     /// of the default, except that an empty collection leaves it open.
     fn declared(&mut self, block: &VariableBlock) -> (Option<TypeConstraint>, Option<Value>) {
         let declared = block.ty.as_ref().map(|expr| {
-            let (ty, diags) = type_constraint(expr);
+            let (ty, diags) = match self.quoted(expr) {
+                Some((_, diags)) if diags.has_errors() => (TypeConstraint::any(), diags),
+                Some((inner, _)) => type_constraint(&inner),
+                None => type_constraint(expr),
+            };
             self.diags.append(diags);
             ty
         });
@@ -204,7 +210,8 @@ impl<'a> Resolver<'a> {
         let Some(expr) = &block.default else {
             return (if open { None } else { declared }, None);
         };
-        let environment = Environment::new(self.world, "").with_functions(Functions::VariableDefault);
+        let environment =
+            Environment::new(self.world, "").with_functions(Functions::VariableDefault);
         let (value, diags) = evaluate(expr, &Scope::new(&environment));
         let failed = diags.has_errors();
         self.diags.append(diags);
@@ -213,27 +220,38 @@ impl<'a> Resolver<'a> {
         }
         if open {
             let empty = value.element_count() == Some(0) && value.as_str().is_none();
-            let ty = (!empty && !value.is_null()).then(|| TypeConstraint {
-                ty: value.ty().clone(),
-                ..TypeConstraint::any()
-            });
+            let ty = (!empty && !value.is_null())
+                .then(|| TypeConstraint { ty: value.ty().clone(), ..TypeConstraint::any() });
             return (ty, Some(value));
         }
         let ty = declared.unwrap_or_else(TypeConstraint::any);
         match ty.convert(&value) {
             Ok(value) => (Some(ty), Some(value)),
             Err(error) => {
+                if block.sensitive.is_some() {
+                    self.rejected.push(value.clone());
+                }
                 self.diags.push(
-                    Diagnostic::error(format!("Invalid default value for variable \"{}\"", block.name))
-                        .at(expr.span)
-                        .detail(format!(
-                            "The default does not fit the type {}: {error}.",
-                            ty.ty
-                        )),
+                    Diagnostic::error(format!(
+                        "Invalid default value for variable \"{}\"",
+                        block.name
+                    ))
+                    .at(expr.span)
+                    .detail(format!("The default does not fit the type {}: {error}.", ty.ty)),
                 );
                 (Some(ty), Some(Value::dynamic()))
             }
         }
+    }
+
+    /// The expression in a text of JSON syntax, which has no other way to write one.
+    fn quoted(&self, expr: &Expr) -> Option<(Expr, Diagnostics)> {
+        let source = self.sources.get(expr.span.source).filter(|s| s.name.ends_with(".json"))?;
+        let text = expr.as_literal_str()?;
+        let (start, end) = (expr.span.range().start + 1, expr.span.range().end.checked_sub(1)?);
+        // With escapes in it the text has no place of its own; no type needs one.
+        (source.text.get(start..end) == Some(text))
+            .then(|| parse_expression(expr.span.source, &source.text, start..end))
     }
 
     fn from_file(
@@ -306,8 +324,9 @@ impl<'a> Resolver<'a> {
         what: &str,
         text: &str,
     ) -> Option<Setting> {
-        let literal =
-            ty.as_ref().is_none_or(|ty| matches!(ty.ty, Type::String | Type::Number | Type::Dynamic));
+        let literal = ty
+            .as_ref()
+            .is_none_or(|ty| matches!(ty.ty, Type::String | Type::Number | Type::Dynamic));
         if literal {
             return self.convert(block, ty, Value::string(text), None, what);
         }
@@ -337,15 +356,24 @@ impl<'a> Resolver<'a> {
         what: &str,
     ) -> Option<Setting> {
         let converted = match ty {
-            None => Ok(value),
+            None => Ok(value.clone()),
             Some(ty) => ty.convert(&value),
         };
         match converted {
             Ok(value) => Some(Setting { value, span, what: what.to_owned() }),
             Err(error) => {
+                if block.sensitive.is_some() {
+                    self.rejected.push(value.clone());
+                }
                 let want = ty.as_ref().map(|t| t.ty.to_string()).unwrap_or_default();
-                let mut diagnostic = Diagnostic::error(format!("Invalid value for variable \"{}\"", block.name))
-                    .detail(format!("The value from {what} does not fit the type {want}: {error}."));
+                // Where there is no excerpt to be shown, the text itself is.
+                let text = value.as_str().filter(|t| span.is_none() && t.chars().count() <= 80);
+                let shown = text.map(|t| format!(" {}", print::quote(t))).unwrap_or_default();
+                let mut diagnostic =
+                    Diagnostic::error(format!("Invalid value for variable \"{}\"", block.name))
+                        .detail(format!(
+                            "The value{shown} from {what} does not fit the type {want}: {error}."
+                        ));
                 diagnostic = match span {
                     Some(span) => diagnostic.at(span).also(block.span, "declared here"),
                     None => diagnostic.at(block.span),
@@ -366,9 +394,8 @@ impl<'a> Resolver<'a> {
         let value = last.map(|s| s.value).or_else(|| default.clone());
         let is_set = value.is_some();
         let sensitive = self.flag(block.sensitive.as_ref());
-        let mut value = value.unwrap_or_else(|| {
-            Value::unknown(ty.as_ref().map_or(Type::Dynamic, |t| t.ty.clone()))
-        });
+        let mut value = value
+            .unwrap_or_else(|| Value::unknown(ty.as_ref().map_or(Type::Dynamic, |t| t.ty.clone())));
         if sensitive {
             value = value.with_marks(&Marks::one(Mark::Sensitive));
         }
@@ -436,11 +463,15 @@ impl<'a> Resolver<'a> {
             match holds {
                 Some(value) if value.as_bool() == Some(false) => {
                     let from = origin.what.as_deref().unwrap_or("its default");
-                    let mut diagnostic = Diagnostic::error("Invalid value for variable")
+                    let mut diagnostic = Diagnostic::error(format!("Invalid value for variable \"{}\"", block.name))
                         .detail(format!("{message}\n\nThis was checked by the validation rule at {}, for the value from {from}.", self.place(rule.condition.span)));
                     diagnostic = match origin.span {
-                        Some(span) => diagnostic.at(span).also(rule.condition.span, "this rule does not hold"),
-                        None => diagnostic.at(block.span).also(rule.condition.span, "this rule does not hold"),
+                        Some(span) => {
+                            diagnostic.at(span).also(rule.condition.span, "this rule does not hold")
+                        }
+                        None => diagnostic
+                            .at(block.span)
+                            .also(rule.condition.span, "this rule does not hold"),
                     };
                     self.diags.push(diagnostic);
                 }

@@ -2,6 +2,7 @@
 
 pub mod host_state;
 pub mod local_communicator;
+pub mod document;
 pub mod qemu;
 
 pub mod relay;

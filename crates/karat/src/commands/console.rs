@@ -90,11 +90,8 @@ fn check_values(vars: &[String], files: &[String], world: &System) -> Result<(),
     let given = Given { flags: vars.to_vec(), warn_undeclared: false };
     let mut loaded = load(&request, world);
     loaded.evaluate(&given, world, &NoData);
-    let renderer = Renderer {
-        sources: &loaded.sources,
-        masker: &Masker::new(),
-        colour: out::colour(true),
-    };
+    let renderer =
+        Renderer { sources: &loaded.sources, masker: &Masker::new(), colour: out::colour(true) };
     renderer.print(&loaded.diags);
     if loaded.diags.has_errors() { Err(Failure::Reported) } else { Ok(()) }
 }
@@ -238,7 +235,6 @@ fn cannot_read(error: io::Error) -> Failure {
 /// Whether the standard input is a pipe. A file is not one, as in Packer.
 fn is_pipe() -> bool {
     use nix::sys::stat::{SFlag, fstat};
-    fstat(io::stdin()).is_ok_and(|stat| {
-        SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO
-    })
+    fstat(io::stdin())
+        .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO)
 }

@@ -142,9 +142,8 @@ fn as_json(session: &Session) -> serde_json::Value {
         .locals()
         .iter()
         .map(|(name, value)| json!({ "name": name, "value": masked(value) }));
-    let component = |(type_name, name): &(String, Option<String>)| {
-        json!({ "type": type_name, "name": name })
-    };
+    let component =
+        |(type_name, name): &(String, Option<String>)| json!({ "type": type_name, "name": name });
     let builds = template.outlines().iter().map(|build| {
         json!({
             "name": build.name,

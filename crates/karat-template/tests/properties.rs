@@ -1,0 +1,199 @@
+//! Reading and evaluating any text ends, and without a panic.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use karat_config::Schema;
+use karat_functions::MemoryWorld;
+use karat_hcl::diag::Diagnostics;
+use karat_template::{DataFetcher, DataRequest, Given, Inputs, Load, Loaded, load};
+use karat_value::Value;
+use proptest::prelude::*;
+
+/// Gives each data source its options back.
+struct Echo;
+
+impl DataFetcher for Echo {
+    fn schema(&self, _: &str) -> Option<Schema> {
+        Some(Schema::default())
+    }
+
+    fn fetch(&self, request: &DataRequest<'_>) -> Result<Value, Diagnostics> {
+        let all = request.body.attributes.iter();
+        Ok(Value::object_of(all.map(|(n, a)| (n.as_str(), a.value.clone()))))
+    }
+}
+
+/// Reads and evaluates all there is, the bodies of components too.
+fn whole(name: &str, text: &str, flags: &[String]) -> Loaded {
+    let path = PathBuf::from("/work").join(name);
+    let world = MemoryWorld {
+        files: BTreeMap::from([(path, text.as_bytes().to_vec())]),
+        env: BTreeMap::from([("PKR_VAR_a".to_owned(), "[1".to_owned())]),
+        ..MemoryWorld::default()
+    };
+    let request = Load { path: PathBuf::from(name), ..Load::default() };
+    let mut loaded = load(&request, &world);
+    let given = Given { flags: flags.to_vec(), warn_undeclared: true };
+    let evaluated = loaded.evaluate(&given, &world, &Echo);
+    let artifacts = BTreeMap::new();
+    let inputs = Inputs { world: &world, artifacts: &artifacts, generated: None, text: None };
+    let schema = Schema::default();
+    // What is wrong in a body is an answer like any other.
+    for build in evaluated.builds() {
+        let _ = evaluated.source_body(build, &schema, &inputs);
+        for block in &build.provisioners {
+            let _ = evaluated.provisioner_body(build, block, &schema, &inputs);
+        }
+        for block in build.chains.iter().flatten() {
+            let _ = evaluated.post_processor_body(build, block, &schema, &inputs);
+        }
+    }
+    for diagnostic in &loaded.diags {
+        assert!(!diagnostic.summary.is_empty());
+        for label in diagnostic.primary.iter().chain(&diagnostic.secondary) {
+            assert!(loaded.sources.get(label.span.source).is_some(), "{diagnostic:?}");
+        }
+    }
+    assert!(loaded.early <= loaded.diags.len());
+    loaded
+}
+
+fn expression() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "1",
+        "-1",
+        "null",
+        "true",
+        "\"x\"",
+        "[]",
+        "{}",
+        "var.a",
+        "var.b",
+        "local.a",
+        "local.b",
+        "local.c",
+        "local",
+        "data.t.a",
+        "data.t.a.x",
+        "data",
+        "path.root",
+        "packer.version",
+        "source.name",
+        "build.ID",
+        "build",
+        "artifact.b.t.s.id",
+        "each.value",
+        "\"${local.b}!\"",
+    ])
+    .prop_map(str::to_owned);
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[{a}, {b}]")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{{ a = {a}, b = {b} }}")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a} == {b}")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("try({a}, {b})")),
+            inner.clone().prop_map(|a| format!("upper({a})")),
+            inner.clone().prop_map(|a| format!("[for x in {a} : x]")),
+            inner.clone().prop_map(|a| format!("({a}).a")),
+            inner.prop_map(|a| format!("\"-${{{a}}}-\"")),
+        ]
+    })
+}
+
+fn item() -> impl Strategy<Value = String> {
+    let name = || prop::sample::select(vec!["a", "b", "c"]);
+    let e = expression;
+    prop_oneof![
+        (name(), e()).prop_map(|(n, e)| format!("locals {{\n {n} = {e}\n}}\n")),
+        (name(), e(), e()).prop_map(|(n, e, s)| {
+            format!("local \"{n}\" {{\n expression = {e}\n sensitive = {s}\n}}\n")
+        }),
+        (name(), e()).prop_map(|(n, e)| format!("variable \"{n}\" {{\n default = {e}\n}}\n")),
+        (name(), e(), e()).prop_map(|(n, c, m)| format!(
+            "variable \"{n}\" {{\n type = list(string)\n validation {{\n condition = {c}\n error_message = {m}\n}}\n}}\n"
+        )),
+        (name(), e()).prop_map(|(n, e)| format!("data \"t\" \"{n}\" {{\n x = {e}\n}}\n")),
+        (name(), e(), e()).prop_map(|(n, e, f)| format!(
+            "source \"t\" \"{n}\" {{\n x = {e}\n dynamic \"each\" {{\n for_each = {f}\n content {{\n y = {e}\n}}\n}}\n}}\n"
+        )),
+        (name(), e(), e(), e()).prop_map(|(n, e, f, g)| format!(
+            "build {{\n name = {g}\n sources = [\"source.t.{n}\"]\n provisioner \"p\" {{\n x = {e}\n only = {f}\n override = {g}\n timeout = {e}\n}}\n post-processor \"q\" {{\n y = {e}\n keep_input_artifact = {f}\n}}\n}}\n"
+        )),
+        (name(), e()).prop_map(|(n, e)| format!(
+            "build {{\n sources = {e}\n source \"t.{n}\" {{\n name = {e}\n x = 1\n}}\n}}\n"
+        )),
+        e().prop_map(|e| format!(
+            "packer {{\n required_version = {e}\n required_plugins {{\n p = {e}\n}}\n}}\n"
+        )),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn any_text_is_read(text in any::<String>(), json in any::<bool>()) {
+        whole(if json { "a.pkr.json" } else { "a.pkr.hcl" }, &text, &[]);
+    }
+
+    #[test]
+    fn any_values_are_read(values in prop::collection::vec(any::<String>(), 0..4)) {
+        let template = "variable \"a\" {\n type = list(string)\n}\nvariable \"b\" {}\n";
+        let flags: Vec<String> = values
+            .iter()
+            .flat_map(|v| [format!("a={v}"), format!("b={v}"), v.clone()])
+            .collect();
+        whole("a.pkr.hcl", template, &flags);
+    }
+
+    #[test]
+    fn any_template_is_evaluated(items in prop::collection::vec(item(), 1..10)) {
+        whole("a.pkr.hcl", &items.concat(), &[]);
+    }
+
+    #[test]
+    fn a_template_without_its_end_is_read(
+        items in prop::collection::vec(item(), 1..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let text = items.concat();
+        let mut at = cut.index(text.len() + 1);
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        whole("a.pkr.hcl", &text[..at], &[]);
+    }
+}
+
+/// A chain of locals, the last first, so that each needs the next.
+fn chain(length: usize) -> String {
+    let mut text = String::from("locals {\n");
+    for i in 0..length {
+        text.push_str(&format!("  l{i} = local.l{} + 1\n", i + 1));
+    }
+    text.push_str(&format!("  l{length} = 0\n}}\n"));
+    text
+}
+
+#[test]
+fn a_long_chain_of_locals_is_evaluated() {
+    let loaded = whole("a.pkr.hcl", &chain(5_000), &[]);
+    let diags: Vec<_> = loaded.diags.iter().collect();
+    assert!(diags.is_empty(), "{diags:?}");
+}
+
+#[test]
+fn cost_grows_with_the_size_of_a_template_and_not_faster() {
+    let time = |length| {
+        let text = chain(length);
+        let start = Instant::now();
+        whole("a.pkr.hcl", &text, &[]);
+        start.elapsed()
+    };
+    time(500);
+    let (small, large) = (time(1_000), time(4_000));
+    // Linear is 4 times; quadratic would be 16. Machines under load are uneven.
+    assert!(large < small * 10 + Duration::from_millis(200), "{small:?}, then {large:?}");
+}

@@ -1,0 +1,3 @@
+provisioner "inspec" {
+  profile = "https://github.com/dev-sec/linux-baseline"
+}
