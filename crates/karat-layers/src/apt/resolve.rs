@@ -107,7 +107,7 @@ impl Apt {
         }
         control.phase("updating package lists");
         run(&mut self.command(&["update"]), "apt", control)?;
-        write(&stamp, b"")
+        fs::write(&stamp, b"").map_err(Error::io("write", &stamp))
     }
 
     /// The package index files and the address that their file names are relative to.
@@ -143,7 +143,12 @@ impl Apt {
     }
 }
 
+/// Writes a file unless it says so already: apt makes its caches anew when the time of one of
+/// these files changes.
 fn write(at: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(at).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
     fs::write(at, bytes).map_err(Error::io("write", at))
 }
 
