@@ -107,7 +107,8 @@ fn files() -> io::Result<BTreeMap<PathBuf, String>> {
 
 /// `SUMMARY.md` with a line for each page of a component, which lie in folders of the reference.
 fn summary(text: &str, files: &BTreeMap<PathBuf, String>) -> io::Result<String> {
-    let missing = || io::Error::other(format!("docs/{SUMMARY} has no line \"{BEGIN}\" before \"{END}\""));
+    let missing =
+        || io::Error::other(format!("docs/{SUMMARY} has no line \"{BEGIN}\" before \"{END}\""));
     let (before, rest) = text.split_once(BEGIN).ok_or_else(missing)?;
     let (_, after) = rest.split_once(END).ok_or_else(missing)?;
     let mut lines = String::new();
