@@ -76,11 +76,6 @@ impl Builder for Null {
         Saga::new(&cx.build.target).step("provision", step).build()
     }
 
-    /// How to log in is not stored.
-    fn resumable(&self, _: &Validated) -> bool {
-        false
-    }
-
     fn artifact(
         &self,
         _: &Validated,

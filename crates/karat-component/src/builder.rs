@@ -147,13 +147,6 @@ pub trait Builder: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// Whether a run that died can go on with the steps that the journal holds. Not where a step
-    /// keeps something out of the journal (a password, say) that it cannot do without; such a build
-    /// begins anew.
-    fn resumable(&self, _validated: &Self::Validated) -> bool {
-        true
-    }
-
     /// Whether an artifact that an earlier build made is still there and whole.
     fn is_intact(
         &self,
@@ -232,9 +225,6 @@ pub trait PreparedBuilder: fmt::Debug + Send + Sync {
 
     /// Whether an equal fingerprint means that nothing needs to be built.
     fn reusable(&self) -> bool;
-
-    /// Whether a run that died can go on with the steps that the journal holds.
-    fn resumable(&self) -> bool;
 }
 
 #[derive(Debug)]
@@ -308,10 +298,6 @@ impl<B: Builder> PreparedBuilder for Prepared<B> {
 
     fn reusable(&self) -> bool {
         self.builder.reusable(&self.validated)
-    }
-
-    fn resumable(&self) -> bool {
-        self.builder.resumable(&self.validated)
     }
 }
 

@@ -278,7 +278,9 @@ impl Task {
         fingerprint: &Fingerprint,
         chains: &str,
     ) -> Option<(Artifact, Option<Vec<Artifact>>)> {
-        if self.info.force || !prepared.reusable() || !fingerprint.open.is_empty() {
+        // A saga that is resumed has to come to its end, whatever was made meanwhile.
+        let unfinished = self.saga.is_some_and(|(_, state)| !state.is_settled());
+        if self.info.force || unfinished || !prepared.reusable() || !fingerprint.open.is_empty() {
             return None;
         }
         let record = records.load(&self.request.template_path, &self.build.target)?;
@@ -321,7 +323,7 @@ impl Task {
             .with_policy(policy);
         let saga = prepared.saga(cx).map_err(|e| Stop::Other(e.to_string()))?;
         let completed = match self.saga {
-            Some((id, state)) if state != SagaState::Succeeded && prepared.resumable() => {
+            Some((id, state)) if state != SagaState::Succeeded => {
                 let registry = self.engine.components.steps();
                 let executor = executor.with_stand_in(self.stand_in(&saga));
                 executor.resume(id, &registry, cancellation).await

@@ -114,12 +114,6 @@ impl Builder for MachineBuilder {
         true
     }
 
-    /// How to log in over ssh, and passwords of users, are not stored.
-    fn resumable(&self, validated: &Validated) -> bool {
-        !matches!(validated.communicator, validate::Reach::Ssh(_))
-            && validated.users.iter().all(|user| user.password_hash.is_none())
-    }
-
     /// The layer is in the store of the run's state folder, and the disks are as they were left.
     async fn is_intact(&self, artifact: &Artifact, _: &Services) -> bool {
         let text = |name: &str| artifact.state.get(name).and_then(|v| v.as_str());
@@ -178,8 +172,7 @@ fn is_bootstrap(base: &Base) -> bool {
 
 /// Where the step's layer stands.
 fn open_store(state_dir: &std::path::Path) -> Result<Store, StepError> {
-    Store::open(state_dir)
-        .map_err(|e| StepError::because("could not open the store of layers", e))
+    Store::open(state_dir).map_err(|e| StepError::because("could not open the store of layers", e))
 }
 
 /// The layer that an earlier step gave.
