@@ -3,5 +3,6 @@
 //! The tests need root, the packages that `machine` needs, and for their first run a mirror. What
 //! they make once is kept beside the build's other outputs.
 
-mod lab;
+mod ends;
 mod kills;
+mod lab;
