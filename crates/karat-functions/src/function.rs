@@ -36,7 +36,7 @@ pub enum Kind {
 /// One parameter.
 ///
 /// The flags say which arguments the body is ready for; without them `call` deals
-/// with such arguments itself (see [`crate::call`]).
+/// with such arguments itself (see [`crate::call()`]).
 #[derive(Debug, Clone, Copy)]
 pub struct Param {
     /// The name that error messages use.
@@ -199,7 +199,7 @@ pub struct Function {
     pub returns: Returns,
     /// The result is never null, also while it is unknown.
     pub not_null: bool,
-    /// The implementation. Use [`crate::call`], which prepares the arguments.
+    /// The implementation. Use [`crate::call()`], which prepares the arguments.
     pub body: BodyFn,
 }
 
