@@ -8,6 +8,8 @@ use karat_config::Config;
 use karat_saga::{Lifetime, Outputs, Saga, SagaError, Step, StepContext, StepError, StepRegistry};
 use serde::{Deserialize, Serialize};
 
+use crate::ConnectAndProvision;
+
 /// Makes one local file, by copying another or from text. For tests of post-processors.
 #[derive(Debug, Config)]
 pub struct FileConfig {
@@ -68,7 +70,7 @@ impl Builder for File {
     }
 
     fn register_steps(&self, registry: &mut StepRegistry) {
-        registry.register::<WriteFile>();
+        registry.register::<WriteFile>().register::<ConnectAndProvision>();
     }
 
     fn saga(&self, validated: &Validated, cx: &SagaContext) -> Result<Saga, SagaError> {
@@ -77,7 +79,8 @@ impl Builder for File {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let temporary = target.with_file_name(format!(".{name}.{}", cx.token));
         let step = WriteFile { target, temporary, from: Some(from) };
-        Saga::new(&cx.build.target).step("write-file", step).build()
+        let provision = ConnectAndProvision::local(&cx.build.target);
+        Saga::new(&cx.build.target).step("write-file", step).step("provision", provision).build()
     }
 
     fn artifact(

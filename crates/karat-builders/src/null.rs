@@ -68,7 +68,7 @@ impl Builder for Null {
     }
 
     fn saga(&self, validated: &Validated, cx: &SagaContext) -> Result<Saga, SagaError> {
-        let step = ConnectAndProvision { target: cx.build.target.clone(), ssh: None };
+        let step = ConnectAndProvision::local(&cx.build.target);
         let step = match &validated.ssh {
             Some(ssh) => ConnectAndProvision { ssh: Some(Box::new(ssh.clone())), ..step },
             None => step,
@@ -100,6 +100,13 @@ pub struct ConnectAndProvision {
     target: String,
     #[serde(skip)]
     ssh: Option<Box<SshConfig>>,
+}
+
+impl ConnectAndProvision {
+    /// A step that reaches nothing: provisioners that work on the local machine still run.
+    pub(crate) fn local(target: &str) -> Self {
+        Self { target: target.to_owned(), ssh: None }
+    }
 }
 
 impl Step for ConnectAndProvision {

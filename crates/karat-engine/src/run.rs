@@ -279,7 +279,7 @@ impl Engine {
             return Ended::not_started(&events);
         }
         let build = Arc::new(request.builds[index].clone());
-        let info = build_info(&request, &build, &hold.id().to_string());
+        let info = build_info(&request, &build, &hold.id().to_uuid());
         let engine = self.clone();
         let task = Task { engine, request, build, info, hold, events, artifacts, saga };
         task.run(&cancellation).await

@@ -452,7 +452,7 @@ impl Task {
                 artifact.clone(),
                 chains,
                 artifacts.clone(),
-                self.info.run_uuid.clone(),
+                self.hold.id().to_string(),
             );
             if record.holds_secret(self.events.masker()) {
                 self.events.message(

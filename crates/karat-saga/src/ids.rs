@@ -48,6 +48,18 @@ macro_rules! id {
             }
         }
 
+        impl $name {
+            /// The same id as a UUID of version 7 (RFC 9562), whose time it shares.
+            #[must_use]
+            pub fn to_uuid(&self) -> String {
+                let mut bytes = self.0.0.to_be_bytes();
+                bytes[6] = bytes[6] & 0x0f | 0x70;
+                bytes[8] = bytes[8] & 0x3f | 0x80;
+                let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+                [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(&self.0, f)

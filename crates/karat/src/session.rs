@@ -224,7 +224,10 @@ pub(crate) fn planner(prompt: Arc<dyn Prompt>) -> Engine {
         journal: None,
         state_dir: env::state_dir(),
         cache_dir: env::cache_dir(),
-        services: Services::new().with::<dyn Prompt>(prompt),
+        services: karat_provisioners::late::offer_world(
+            Services::new().with::<dyn Prompt>(prompt),
+            Arc::clone(&world) as Arc<karat_provisioners::late::WorldService>,
+        ),
         frozen_world: Arc::new(Frozen(Arc::clone(&world))),
         world,
         faults: Faults::none(),

@@ -10,9 +10,7 @@ use karat_component::{
     ValidateContext,
 };
 use karat_config::{Config, Duration};
-use karat_saga::{
-    Outputs, Saga, SagaError, Services, Step, StepContext, StepError, StepRegistry,
-};
+use karat_saga::{Outputs, Saga, SagaError, Services, Step, StepContext, StepError, StepRegistry};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -152,8 +150,7 @@ impl Step for ThingStep {
         }
         if self.name == "provision" {
             let hook = cx.service::<dyn ProvisionHook>()?;
-            let generated =
-                Generated::from([("ID".into(), karat_value::Value::string("thing-1"))]);
+            let generated = Generated::from([("ID".into(), karat_value::Value::string("thing-1"))]);
             hook.provision(Arc::new(NoCommunicator), generated, cx.token()).await?;
         }
         Ok(())

@@ -11,7 +11,9 @@ mod safety;
 
 /// A template of one source and one build with these blocks in it.
 fn one(source: &str, build: &str) -> String {
-    format!("source \"thing\" \"a\" {{\nvalue = \"v\"\n{source}\n}}\nbuild {{\nsources = [\"thing.a\"]\n{build}\n}}\n")
+    format!(
+        "source \"thing\" \"a\" {{\nvalue = \"v\"\n{source}\n}}\nbuild {{\nsources = [\"thing.a\"]\n{build}\n}}\n"
+    )
 }
 
 /// A note with further options.

@@ -126,7 +126,12 @@ async fn cancelling_undoes_what_runs_and_does_not_begin_the_rest() {
     assert_eq!(ran.outcomes(), [Outcome::Cancelled; 3]);
     assert!(ran.errors().contains("cancelled before it was started"), "{}", ran.errors());
     let count = |start: &str| ran.log.iter().filter(|l| l.starts_with(start)).count();
-    assert_eq!((count("make"), count("ended early"), count("undo make")), (1, 1, 1), "{:?}", ran.log);
+    assert_eq!(
+        (count("make"), count("ended early"), count("undo make")),
+        (1, 1, 1),
+        "{:?}",
+        ran.log
+    );
     assert!(ran.summary.left.is_empty());
 }
 

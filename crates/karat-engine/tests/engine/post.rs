@@ -41,7 +41,8 @@ async fn what_nothing_keeps_is_removed() {
     assert_eq!(destroyed, ["y", "layer of v"]);
 
     // One chain that keeps it is enough.
-    let (ran, destroyed) = run(&(wrap("makes = \"x\"") + &wrap("makes = \"y\"\nkeep = true"))).await;
+    let (ran, destroyed) =
+        run(&(wrap("makes = \"x\"") + &wrap("makes = \"y\"\nkeep = true"))).await;
     assert_eq!(ran.artifacts(), ["layer of v", "x", "y"]);
     assert!(destroyed.is_empty());
 }
@@ -50,7 +51,8 @@ async fn what_nothing_keeps_is_removed() {
 async fn the_user_decides_unless_the_component_insists() {
     let (_, destroyed) = run(&wrap("makes = \"x\"\nkeep_input_artifact = true")).await;
     assert!(destroyed.is_empty());
-    let (_, destroyed) = run(&wrap("makes = \"x\"\nkeep = true\nkeep_input_artifact = false")).await;
+    let (_, destroyed) =
+        run(&wrap("makes = \"x\"\nkeep = true\nkeep_input_artifact = false")).await;
     assert_eq!(destroyed, ["layer of v"]);
     let insists = "makes = \"x\"\nkeep = true\nforce = true\nkeep_input_artifact = false";
     let (_, destroyed) = run(&wrap(insists)).await;
@@ -72,7 +74,11 @@ async fn a_failing_chain_stops_neither_the_next_nor_loses_what_it_was_given() {
         + &wrap("makes = \"x\"");
     let (ran, destroyed) = run(&build).await;
     assert_eq!(ran.outcomes(), [Outcome::Errored]);
-    assert!(ran.errors().contains("Post-processor \"wrap\" failed: cannot wrap y"), "{}", ran.errors());
+    assert!(
+        ran.errors().contains("Post-processor \"wrap\" failed: cannot wrap y"),
+        "{}",
+        ran.errors()
+    );
     assert_eq!(ran.artifacts(), ["layer of v", "y", "x"]);
     assert!(destroyed.is_empty() && !ran.log.iter().any(|l| l.contains("never")));
 }

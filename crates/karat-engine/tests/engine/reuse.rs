@@ -114,9 +114,8 @@ async fn a_failed_build_is_built_again() {
 
 #[tokio::test]
 async fn a_secret_that_changed_is_not_told_but_others_are() {
-    let text = |secret: &str, value: &str| {
-        one(&format!("password = \"{secret}\""), &note(value, ""))
-    };
+    let text =
+        |secret: &str, value: &str| one(&format!("password = \"{secret}\""), &note(value, ""));
     let bench = Bench::new();
     bench.run(&text("one", "n")).await;
     assert_eq!(bench.run(&text("two", "n")).await.outcomes(), [Outcome::Reused]);
