@@ -89,11 +89,7 @@ impl Template {
     fn add(&mut self, block: &Block, diags: &mut Diagnostics) {
         match block.kind.name.as_str() {
             "packer" => packer_block::decode(block, &mut self.plugins, diags),
-            "variable" => {
-                if named(block, 0, diags) {
-                    self.add_variable(variables::decode(block, diags), diags);
-                }
-            }
+            "variable" => self.variable(block, diags),
             "variables" => {
                 for attribute in block.body.just_attributes(diags).into_values() {
                     let name = attribute.name.name.clone();
@@ -122,6 +118,12 @@ impl Template {
             "build" => self.builds.push(build_block::decode(block, diags)),
             // The registry's block is read by the registry; a communicator block has no meaning.
             _ => {}
+        }
+    }
+
+    fn variable(&mut self, block: &Block, diags: &mut Diagnostics) {
+        if named(block, 0, diags) {
+            self.add_variable(variables::decode(block, diags), diags);
         }
     }
 

@@ -155,15 +155,15 @@ impl<'a> Resolver<'a> {
         for (name, block) in blocks {
             if let Some(text) = self.world.env_var(&format!("PKR_VAR_{name}")) {
                 let what = format!("PKR_VAR_{name}");
-                let found = self.from_text(block, &types[name.as_str()], &what, &text);
+                let found = self.take_text(block, &types[name.as_str()], &what, &text);
                 settings[name.as_str()].extend(found);
             }
         }
         for file in self.files {
-            self.from_file(file, &types, &mut settings);
+            self.take_file(file, &types, &mut settings);
         }
         for flag in &self.given.flags {
-            self.from_flag(flag, &types, &mut settings);
+            self.take_flag(flag, &types, &mut settings);
         }
         let mut variables = IndexMap::new();
         let mut origins = Vec::new();
@@ -254,7 +254,7 @@ impl<'a> Resolver<'a> {
             .then(|| parse_expression(expr.span.source, &source.text, start..end))
     }
 
-    fn from_file(
+    fn take_file(
         &mut self,
         file: &'a VarFile,
         types: &IndexMap<&'a str, Option<TypeConstraint>>,
@@ -293,7 +293,7 @@ impl<'a> Resolver<'a> {
         );
     }
 
-    fn from_flag(
+    fn take_flag(
         &mut self,
         flag: &str,
         types: &IndexMap<&'a str, Option<TypeConstraint>>,
@@ -311,13 +311,13 @@ impl<'a> Resolver<'a> {
             return;
         };
         let what = format!("-var {name}");
-        let found = self.from_text(block, &types[name.as_str()], &what, text);
+        let found = self.take_text(block, &types[name.as_str()], &what, text);
         settings[name.as_str()].extend(found);
     }
 
     /// Text for a string, a number or a variable without a type is taken as it is; for all others
     /// it is an expression without names and functions.
-    fn from_text(
+    fn take_text(
         &mut self,
         block: &'a VariableBlock,
         ty: &Option<TypeConstraint>,
