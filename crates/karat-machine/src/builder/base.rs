@@ -118,7 +118,8 @@ impl Step for BaseStep {
         }
         let events = cx.service::<Events>()?;
         let step = self.clone();
-        blocking(cx, &events, "could not make the base layer", move |control| step.make(control)).await
+        blocking(cx, &events, "could not make the base layer", move |control| step.make(control))
+            .await
     }
 
     async fn undo(&self, _: &StepContext, _: Option<BaseOutput>) -> Result<(), StepError> {

@@ -66,13 +66,14 @@ impl Step for CaptureStep {
             provenance: json!({ "build": build.target, "run": build.run_uuid }),
         };
         let (key, token) = (self.key(), self.machine.token.clone());
-        let layer = blocking(cx, &events, "could not capture the layer", move |control| {
-            match store.lookup_key(key)? {
-                Some(digest) => store.layer(digest),
-                None => store.capture(&token, capture, control),
-            }
-        })
-        .await?;
+        let layer =
+            blocking(cx, &events, "could not capture the layer", move |control| {
+                match store.lookup_key(key)? {
+                    Some(digest) => store.layer(digest),
+                    None => store.capture(&token, capture, control),
+                }
+            })
+            .await?;
         Ok(CaptureOutput { layer: layer.digest.to_string(), store: store_dir })
     }
 

@@ -52,7 +52,6 @@ pub struct MachineConfig {
     #[option(default = "console=tty0 console=ttyS0,115200n8")]
     pub kernel_command_line: String,
     /// The folder of the disks; `output-NAME` without.
-    #[option(output)]
     pub output_directory: Option<String>,
     /// The disks' name, without ending; the source's name without.
     pub image_name: Option<String>,

@@ -70,6 +70,10 @@ impl MachineStep {
         spec.boot_deadline = self.boot_timeout;
         if self.wants_key {
             spec.metadata.public_keys.push(self.make_key()?);
+        } else {
+            // Nobody logs in, so cloud-init makes its default account at the image's first start
+            // and not now.
+            spec.metadata.vendor_data.extend_from_slice(b"users: []\n");
         }
         let machine = LazyMachine::prepare(spec, cx.token()).await.map_err(failed)?;
         let machine = Arc::new(machine);

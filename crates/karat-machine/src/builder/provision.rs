@@ -113,8 +113,7 @@ impl ProvisionStep {
         let booted = machine.booted().await.map_err(failed)?;
         let mut config = ssh.clone();
         let port = config.ssh_port;
-        let forward =
-            booted.forward(([127, 0, 0, 1], 0).into(), port).await.map_err(failed)?;
+        let forward = booted.forward(([127, 0, 0, 1], 0).into(), port).await.map_err(failed)?;
         let address = forward.address();
         config.ssh_host = address.ip().to_string();
         config.ssh_port = address.port();
@@ -150,7 +149,8 @@ fn user_script(users: &[User], secrets: &[(String, String)]) -> String {
     for user in users {
         let User { name, shell, .. } = user;
         for group in &user.groups {
-            let _ = writeln!(script, "getent group {group} >/dev/null || groupadd --system {group}");
+            let _ =
+                writeln!(script, "getent group {group} >/dev/null || groupadd --system {group}");
         }
         let _ = writeln!(
             script,

@@ -10,7 +10,9 @@ use std::path::Path;
 pub fn sweep(state_dir: &Path) -> io::Result<()> {
     let machines = state_dir.join("machines");
     match std::fs::remove_dir(&machines) {
-        Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+        Err(e)
+            if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) =>
+        {
             Err(e)
         }
         _ => Ok(()),

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use karat_component::ValidateContext;
 use karat_disk::Firmware;
-use karat_layers::{
-    Base, Bootstrap, Digest, ImportFile, ImportImage, Install, Normalise, Variant,
-};
+use karat_layers::{Base, Bootstrap, Digest, ImportFile, ImportImage, Install, Normalise, Variant};
 use karat_ssh::SshConfig;
 use serde::{Deserialize, Serialize};
 
@@ -195,7 +193,11 @@ fn base(
     }
     let base = match &config.base {
         Some(base) => base.clone(),
-        None => BaseConfig { suite: "trixie".into(), variant: "minbase".into(), ..BaseConfig::default() },
+        None => BaseConfig {
+            suite: "trixie".into(),
+            variant: "minbase".into(),
+            ..BaseConfig::default()
+        },
     };
     let chosen: Vec<&str> = [("tar", &base.tar), ("oci", &base.oci), ("disk", &base.disk)]
         .into_iter()
@@ -359,7 +361,9 @@ fn check_user(user: &UserConfig, place: usize, cx: &mut ValidateContext<'_>) {
         !text.is_empty()
             && text.len() <= 32
             && text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c))
+            && text
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c))
     };
     if !good(name) {
         cx.error("user", format!("\"{name}\" is no login name (user {})", place + 1))
@@ -369,7 +373,10 @@ fn check_user(user: &UserConfig, place: usize, cx: &mut ValidateContext<'_>) {
         cx.error("user", format!("\"{group}\" is no group name (user \"{name}\")"));
     }
     if !user.shell.starts_with('/') {
-        cx.error("user", format!("the shell \"{}\" of user \"{name}\" is no absolute path", user.shell));
+        cx.error(
+            "user",
+            format!("the shell \"{}\" of user \"{name}\" is no absolute path", user.shell),
+        );
     }
     for key in user.authorized_keys.iter().filter(|k| k.split_whitespace().count() < 2) {
         cx.error("user", format!("\"{key}\" is no public key (user \"{name}\")"))

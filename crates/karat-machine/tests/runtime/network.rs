@@ -49,6 +49,15 @@ async fn cloud_init_ssh_and_the_world() {
         let id = "curl -s http://169.254.169.254/latest/meta-data/instance-id";
         assert_eq!(shell(&machine, id).await, format!("kt-cloud-{suite}"));
 
+        // A web server of the machine's own has port 80 all to itself beside it.
+        let serve = "cat >/run/systemd/system/web.socket <<'.'\n[Socket]\nListenStream=0.0.0.0:80\n\
+                     Accept=yes\n.\nprintf '[Service]\\nStandardInput=socket\\n\
+                     ExecStart=/bin/echo mine\\n' >/run/systemd/system/web@.service; \
+                     systemctl daemon-reload; systemctl start web.socket && \
+                     curl -s --http0.9 http://127.0.0.1/";
+        assert_eq!(shell(&machine, serve).await, "mine", "{suite}");
+        assert_eq!(shell(&machine, id).await, format!("kt-cloud-{suite}"));
+
         let names = "getent ahostsv4 other.internal | head -1; getent ahostsv4 cloudy | head -1";
         let answer = shell(&machine, names).await;
         assert!(answer.contains("10.9.8.7"), "{answer}");

@@ -20,6 +20,7 @@ mod exec;
 mod mounts;
 mod net;
 mod settings;
+mod steer;
 
 pub(super) use cgroup::remove_cgroups_named;
 
@@ -166,6 +167,8 @@ struct Supervisor {
     leader: Option<Leader>,
     running: HashMap<Pid, exec::Running>,
     network_up: bool,
+    /// What leads connections elsewhere, as long as it is open.
+    steering: Vec<OwnedFd>,
 }
 
 fn supervise(control: OwnedFd, cgroup: Option<Cgroup>, warnings: Vec<String>) -> i32 {
@@ -209,6 +212,7 @@ impl Supervisor {
             leader: None,
             running: HashMap::new(),
             network_up: false,
+            steering: Vec::new(),
         })
     }
 

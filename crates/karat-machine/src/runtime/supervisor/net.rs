@@ -3,8 +3,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -16,8 +16,9 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 use rustix::net::{SocketFlags, SocketType, socket_with};
 
+use super::super::METADATA_ADDRESS;
 use super::super::wire::{Network, Outbound, OutboundProgram, Socket};
-use super::{Failure, Outcome, Supervisor};
+use super::{Failure, Outcome, Supervisor, steer};
 
 /// The namespace as a path, for programs that want one. Seen by the supervisor alone.
 pub(super) const NAMESPACE: &str = "/run/karat/network";
@@ -115,8 +116,20 @@ impl Supervisor {
     }
 
     /// Makes a socket; this process is in the machine's network namespace.
-    pub(super) fn make_socket(&self, what: &Socket) -> Outcome<OwnedFd> {
+    pub(super) fn make_socket(&mut self, what: &Socket) -> Outcome<OwnedFd> {
         match what {
+            Socket::Listen(SocketAddr::V4(address))
+                if *address.ip() == METADATA_ADDRESS && self.network_up =>
+            {
+                // Where the kernel cannot steer, the port is taken for the machine's own servers.
+                let listener = match self.listen_beside(*address) {
+                    Ok(listener) => Ok(listener),
+                    Err(_) => TcpListener::bind(address),
+                };
+                listener.map(OwnedFd::from).map_err(|e| {
+                    Failure::os(format!("cannot listen on {address} in the machine"), &e)
+                })
+            }
             Socket::Listen(address) => TcpListener::bind(address)
                 .map(OwnedFd::from)
                 .map_err(|e| Failure::os(format!("cannot listen on {address} in the machine"), &e)),
@@ -126,6 +139,17 @@ impl Supervisor {
             Socket::Connect(address) => connect(*address)
                 .map_err(|e| Failure::os(format!("cannot connect to {address}"), &e)),
         }
+    }
+}
+
+impl Supervisor {
+    /// Listens on another port of the address, to which connections to this one are led.
+    fn listen_beside(&mut self, address: SocketAddrV4) -> io::Result<TcpListener> {
+        let listener = TcpListener::bind((*address.ip(), 0))?;
+        let namespace = File::open("/proc/self/ns/net")?;
+        let steering = steer::steer(address, listener.as_fd(), namespace.as_fd())?;
+        self.steering.push(steering);
+        Ok(listener)
     }
 }
 
