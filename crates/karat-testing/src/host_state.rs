@@ -186,7 +186,9 @@ fn groups(dir: &Path, depth: usize, ids: &BTreeSet<String>, found: &mut BTreeSet
 }
 
 fn list(path: &Path, free: &[PathBuf], found: &mut BTreeMap<PathBuf, String>) {
-    if free.iter().any(|free| path.as_os_str().as_encoded_bytes().starts_with(free.as_os_str().as_encoded_bytes())) {
+    if free.iter().any(|free| {
+        path.as_os_str().as_encoded_bytes().starts_with(free.as_os_str().as_encoded_bytes())
+    }) {
         return;
     }
     let Ok(meta) = fs::symlink_metadata(path) else { return };
@@ -210,8 +212,7 @@ mod tests {
     fn processes_and_files_of_the_mark_are_seen_and_their_end_too() {
         let dir = tempfile::Builder::new().prefix("karat-look-").tempdir().unwrap();
         let free = vec![dir.path().join("free")];
-        let lookout =
-            Lookout { mark: dir.path().into(), folders: vec![dir.path().into()], free };
+        let lookout = Lookout { mark: dir.path().into(), folders: vec![dir.path().into()], free };
         fs::create_dir(dir.path().join("kept")).unwrap();
         let before = HostState::look(&lookout);
         assert_eq!(before.settle(&lookout, Duration::ZERO), Vec::<String>::new());

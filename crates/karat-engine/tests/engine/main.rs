@@ -1,5 +1,7 @@
 //! Runs of templates with components that only write down what is done to them.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod bench;
 mod fake;
 

@@ -3,6 +3,8 @@
 //! The tests need root, the packages that `machine` needs, and for their first run a mirror. What
 //! they make once is kept beside the build's other outputs.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod ends;
 mod kills;
 mod lab;
