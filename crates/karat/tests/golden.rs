@@ -165,7 +165,7 @@ impl Booted {
         Command::new("ssh")
             .args(["-q", "-F", "none", "-p", &port, "-i"])
             .arg(self.folder.path().join("key"))
-            .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=30"])
+            .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=60"])
             .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
             .args(["debian@127.0.0.1", script])
             .output()
@@ -174,7 +174,14 @@ impl Booted {
 
     /// What a script prints; it has to succeed.
     fn says(&self, script: &str) -> String {
-        let done = self.ssh(script);
+        // 255 is ssh's own: a computer that is busy may be late to answer.
+        let mut done = self.ssh(script);
+        for _ in 0..5 {
+            if done.status.code() != Some(255) {
+                break;
+            }
+            done = self.ssh(script);
+        }
         assert!(done.status.success(), "{}: {script}\n{}", self.name, both(&done));
         String::from_utf8_lossy(&done.stdout).trim().to_owned()
     }
