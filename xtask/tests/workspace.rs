@@ -1,5 +1,7 @@
 //! What has to hold between the crates of the workspace.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -115,7 +117,7 @@ fn no_arrow_points_up() {
             match layer(need) {
                 None => wrong.push(format!("{name} needs {need}, which is for tests and chores")),
                 Some(other) if other > own => {
-                    wrong.push(format!("{name} needs {need}, of a later layer"))
+                    wrong.push(format!("{name} needs {need}, of a later layer"));
                 }
                 Some(_) => {}
             }
