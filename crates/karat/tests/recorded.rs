@@ -123,10 +123,10 @@ impl Row {
         let found = |pattern: &str| {
             RegexBuilder::new(pattern).multi_line(true).build().unwrap().is_match(&all)
         };
-        for pattern in self.expect.lines().filter(|p| !p.is_empty() && !found(p)) {
+        if let Some(pattern) = self.expect.lines().find(|p| !p.is_empty() && !found(p)) {
             return Err(format!("{pattern:?} is not in:\n{all}"));
         }
-        for pattern in self.absent.lines().filter(|p| !p.is_empty() && found(p)) {
+        if let Some(pattern) = self.absent.lines().find(|p| !p.is_empty() && found(p)) {
             return Err(format!("{pattern:?} is in:\n{all}"));
         }
         Ok(())
