@@ -35,6 +35,7 @@ mod key;
 pub mod manifest;
 mod merge;
 mod normalise;
+mod nosync;
 mod run;
 mod sandbox;
 mod scan;

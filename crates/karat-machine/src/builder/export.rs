@@ -147,11 +147,12 @@ impl ExportStep {
 /// nothing; an exchange does not.
 fn put(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(()),
-        // Nothing stood there, or the file system cannot do it.
-        Err(_) => std::fs::rename(from, to),
+    let stands = std::fs::symlink_metadata(to).is_ok_and(|meta| meta.is_file());
+    if stands && renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE).is_ok() {
+        return Ok(());
     }
+    // Nothing stands there, or the file system cannot exchange.
+    std::fs::rename(from, to)
 }
 
 impl Step for ExportStep {
