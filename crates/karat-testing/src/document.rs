@@ -101,8 +101,6 @@ pub fn run(path: &Path, mut each: impl FnMut(&Fence) -> Option<String>) -> io::R
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail so")]
-
     use super::*;
 
     #[test]
