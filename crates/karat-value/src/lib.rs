@@ -6,7 +6,7 @@
 //! - [`Number`]: a binary float that carries its precision, as Packer's are.
 //! - [`Value`]: a typed null, an unknown value with a type, or a known value; with [`Marks`].
 //! - [`convert()`], [`unify()`]: the only two ways from one type to another. `==` never converts.
-//! - [`json`]: to and from JSON. [`print`]: what a console shows.
+//! - [`json`]: to and from JSON. [`mod@print`]: what a console shows.
 
 mod convert;
 mod decimal;
