@@ -3,6 +3,8 @@
 //!
 //! The image is the one that `make demo` builds, in the same place, so it is built once.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail so")]
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -158,7 +158,7 @@ fn lines_of_the_tree_stay_in_its_fstab() {
     ] {
         let mut entries = tree(dir.path());
         entries.retain(|entry| entry.path != b"/etc/fstab");
-        entries.push(Entry::bytes("/etc/fstab", 0o644, TIME, given));
+        entries.push(Entry::bytes("/etc/fstab", 0o644, TIME, given.as_bytes()));
         write(&spec, &entries, &[(&raw, Format::Raw)]);
         let image = DiskImage::open(&raw, &dir.path().join("unpacked")).unwrap();
         let found = image.entries(&image.root().unwrap().clone()).unwrap();

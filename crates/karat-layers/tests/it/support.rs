@@ -21,6 +21,7 @@ pub(crate) fn temp() -> tempfile::TempDir {
 /// Downloads and package lists are kept between runs.
 pub(crate) fn cache() -> PathBuf {
     let dir = std::env::var_os("KARAT_TEST_CACHE")
+        .filter(|dir| Path::new(dir).is_absolute())
         .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"), PathBuf::from);
     std::fs::create_dir_all(&dir).unwrap();
     dir

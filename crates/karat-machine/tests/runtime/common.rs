@@ -29,6 +29,7 @@ pub(crate) fn debian(suite: &str) -> PathBuf {
     static MAKING: Mutex<()> = Mutex::new(());
     let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let cache = std::env::var_os("KARAT_TEST_CACHE")
+        .filter(|dir| Path::new(dir).is_absolute())
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let dir = cache.join(format!("{suite}.dir"));
     if !dir.join("etc/debian_version").exists() {

@@ -1,7 +1,7 @@
 //! `karat runs`
 
 use clap::Args;
-use karat_saga::{Journal, RunState};
+use karat_saga::{Journal, RunState, SagaState};
 
 use crate::cli::runtime;
 use crate::env;
@@ -33,8 +33,11 @@ pub(crate) fn run(args: RunsArgs) -> Result<(), Failure> {
             runs.truncate(args.limit);
         }
         for run in runs {
+            let sagas = if run.unsettled > 0 { journal.sagas(run.id).await? } else { Vec::new() };
+            let kept = sagas.iter().any(|saga| saga.state == SagaState::Aborted);
             let state = match run.state {
                 RunState::Running if run.live => "running",
+                RunState::Running if kept => "kept",
                 RunState::Running => "died",
                 state => state.as_str(),
             };
@@ -58,7 +61,11 @@ pub(crate) fn run(args: RunsArgs) -> Result<(), Failure> {
                 let millis = u64::try_from(end - run.started_ms).unwrap_or(0);
                 long_duration(std::time::Duration::from_millis(millis))
             });
-            let left = if run.unsettled > 0 && !run.live { "  (karat recover)" } else { "" };
+            let left = match (kept, run.unsettled > 0 && !run.live) {
+                (true, true) => "  (karat resume, or karat recover --aborted)",
+                (false, true) => "  (karat recover)",
+                (_, false) => "",
+            };
             out::stdout_line(&format!(
                 "{}  {}  {state:9}  {:28}  {template}{left}",
                 run.id,
