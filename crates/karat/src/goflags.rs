@@ -99,7 +99,7 @@ mod tests {
         let switch = |name| {
             Arg::new(name).long(name).num_args(0..=1).require_equals(true).action(ArgAction::Set)
         };
-        Command::new("karat").subcommand(
+        Command::new("karat").subcommand(Command::new("version")).subcommand(
             Command::new("build")
                 .arg(Arg::new("var").long("var").action(ArgAction::Append))
                 .arg(switch("color"))

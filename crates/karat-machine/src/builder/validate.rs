@@ -12,13 +12,16 @@ use serde::{Deserialize, Serialize};
 use super::config::{BaseConfig, MachineConfig, UserConfig};
 
 /// What makes a bootable system of a bootstrap.
+///
+/// The network is netplan's and with it systemd-networkd's: that is what cloud-init writes for, and
+/// ifupdown fails where cloud-init asks for DHCPv6 and there is no client for it.
 const SYSTEM: [&str; 9] = [
     "ca-certificates",
     "dbus",
     "e2fsprogs",
-    "ifupdown",
     "iproute2",
     "netbase",
+    "netplan.io",
     "procps",
     "systemd-sysv",
     "udev",
@@ -249,6 +252,10 @@ fn bootstrap(
     };
     let mut packages = base.system_packages.unwrap_or_else(|| {
         let mut system: Vec<String> = SYSTEM.iter().map(|p| (*p).to_owned()).collect();
+        // In older suites the resolver is part of systemd itself.
+        if !["bullseye", "focal", "jammy"].contains(&base.suite.as_str()) {
+            system.push("systemd-resolved".into());
+        }
         let has_kernel = config.packages.iter().any(|p| p.starts_with("linux-image"));
         if bootable && !has_kernel {
             system.push(kernel(&base.suite, base.architecture.as_deref()));
