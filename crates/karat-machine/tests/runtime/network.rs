@@ -14,6 +14,7 @@ async fn shell(machine: &Machine, line: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "known defect: a server on port 80 in a machine does not get all of its connections"]
 async fn cloud_init_ssh_and_the_world() {
     if !is_root() {
         return;
