@@ -182,9 +182,17 @@ async fn a_cancelled_script_ends_with_all_that_it_started() {
     let text = std::fs::read_to_string(&pids).unwrap();
     assert_eq!(text.lines().count(), 2, "{text}");
     for pid in text.lines() {
-        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // One that waits for whoever adopted it to take notice has ended, too.
-        assert!(state.is_empty() || state.contains(") Z "), "process {pid} still runs: {state}");
+        let ended = || state().is_empty() || state().contains(") Z ");
+        // A signal is sent before it is taken notice of.
+        for _ in 0..500 {
+            if ended() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert!(ended(), "process {pid} still runs: {}", state());
     }
 }
 

@@ -192,7 +192,7 @@ async fn through_a_bastion() {
     assert_eq!(sh(&session, "id -un; echo $SSH_CONNECTION").await.0.code(), 0);
     assert!(bastion.log().contains(&format!("Accepted publickey for {USER}")), "{}", bastion.log());
     assert!(inner.log().contains("Accepted publickey for root"), "{}", inner.log());
-    let nowhere = SshConfig { ssh_port: 1, ssh_timeout: "1s".parse().unwrap(), ..config };
+    let nowhere = SshConfig { ssh_port: 1, ssh_timeout: "20s".parse().unwrap(), ..config };
     let error = connect(nowhere).await.unwrap_err().to_string();
     assert!(error.contains("bastion") && error.contains("127.0.0.1:1"), "{error}");
 }
