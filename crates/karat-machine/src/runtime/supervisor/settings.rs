@@ -91,7 +91,10 @@ pub(super) fn copy(sys: &Path) -> io::Result<()> {
 }
 
 fn cover(sys: &Path, dir: &Path) -> io::Result<()> {
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    // Together with what is mounted in it: each boot has a boot_id of its own.
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
     let live: Vec<(PathBuf, OwnedFd)> = LIVE
         .iter()
         .map(|name| sys.join(name))
