@@ -59,6 +59,10 @@ pub struct BuildInfo {
     pub update: bool,
     /// What to do when a step fails.
     pub on_error: OnError,
+    /// The run's folder for temporary files, which goes with the run however that ends. It may have to be
+    /// made. `None` outside of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temporary_folder: Option<PathBuf>,
 }
 
 /// What a builder lays out its steps with: everything that has to be chosen before the first side

@@ -4,14 +4,17 @@
 //! Nothing of the machine that builds can leak into the image: no device is probed, nothing runs
 //! inside the tree. All modules that are needed are part of the images.
 
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use uuid::Uuid;
 
 use crate::bytes::{put16, put64};
 use crate::error::{Error, Result};
-use crate::output::unique;
 use crate::tree::{Entry, Kind};
 
 /// The firmware that a disk boots on.
@@ -179,12 +182,10 @@ fn mkimage(spec: &BootSpec, target: &str, more: &[&str], root: Uuid) -> Result<V
     if !normal.exists() {
         return Err(missing(&normal, target));
     }
-    let work = std::env::temp_dir().join(format!("grub-{target}-{}", unique()));
-    let config = work.with_extension("cfg");
-    let image = work.with_extension("img");
-    let _clean = RemoveOnDrop([&config, &image]);
     let text = format!("search.fs_uuid {root} root\nset prefix=($root)/boot/grub\n");
-    std::fs::write(&config, text).map_err(|error| Error::io("write", &config, error))?;
+    let (mut config, config_path) = memory("config")?;
+    config.write_all(text.as_bytes()).map_err(|error| Error::io("write", &config_path, error))?;
+    let (mut image, image_path) = memory("image")?;
     let output = Command::new(&spec.mkimage)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -194,9 +195,9 @@ fn mkimage(spec: &BootSpec, target: &str, more: &[&str], root: Uuid) -> Result<V
         .arg("-d")
         .arg(&directory)
         .args(["-p", "/boot/grub", "-c"])
-        .arg(&config)
+        .arg(&config_path)
         .arg("-o")
-        .arg(&image)
+        .arg(&image_path)
         .args(MODULES)
         .args(more)
         .stdin(Stdio::null())
@@ -212,17 +213,19 @@ fn mkimage(spec: &BootSpec, target: &str, more: &[&str], root: Uuid) -> Result<V
             hint: format!("check that grub-common and {} have one version", package(target)),
         });
     }
-    std::fs::read(&image).map_err(|error| Error::io("read", &image, error))
+    let mut bytes = Vec::new();
+    image.read_to_end(&mut bytes).map_err(|error| Error::io("read", &image_path, error))?;
+    Ok(bytes)
 }
 
-struct RemoveOnDrop<'a>([&'a Path; 2]);
-
-impl Drop for RemoveOnDrop<'_> {
-    fn drop(&mut self) {
-        for path in self.0 {
-            let _ = std::fs::remove_file(path);
-        }
-    }
+/// A file in memory, and the path by which a child of this process reaches it: nothing is left in a
+/// folder however this ends.
+fn memory(name: &str) -> Result<(File, PathBuf)> {
+    let fail =
+        |error: rustix::io::Errno| Error::io("make a file in memory for", Path::new(name), error);
+    let file = memfd_create(name, MemfdFlags::CLOEXEC).map_err(fail)?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    Ok((File::from(file), path.into()))
 }
 
 /// A kernel in the tree.

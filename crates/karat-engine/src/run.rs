@@ -279,7 +279,8 @@ impl Engine {
             return Ended::not_started(&events);
         }
         let build = Arc::new(request.builds[index].clone());
-        let info = build_info(&request, &build, &hold.id().to_uuid());
+        let mut info = build_info(&request, &build, &hold.id().to_uuid());
+        info.temporary_folder = Some(hold.temporary_folder());
         let engine = self.clone();
         let task = Task { engine, request, build, info, hold, events, artifacts, saga };
         task.run(&cancellation).await
@@ -319,5 +320,6 @@ pub(crate) fn build_info(request: &RunRequest, build: &Build, run: &str) -> Buil
         debug: request.options.debug,
         update: request.options.update,
         on_error: request.options.on_error,
+        temporary_folder: None,
     }
 }

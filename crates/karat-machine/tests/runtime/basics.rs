@@ -241,7 +241,6 @@ async fn a_lazy_machine_boots_when_it_must() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known defect: /proc/sys/net cannot be written in every machine"]
 async fn settings_of_the_kernel_can_be_set_without_touching_the_hosts() {
     if !is_root() {
         return;

@@ -24,7 +24,6 @@ async fn text(communicator: &MachineCommunicator, line: &str) -> (ExitStatus, St
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "known defect: boot_id stays the same over a reboot of a machine"]
 async fn scripts_folders_and_reboots() {
     if !is_root() {
         return;

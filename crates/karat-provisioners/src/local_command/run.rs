@@ -1,7 +1,7 @@
 //! Script files, and what is run.
 
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use karat_component::{BuildInfo, ComponentError, Events, Generated};
@@ -53,9 +53,11 @@ impl LocalCommand {
                     }
                     _ => text.clone(),
                 };
-                let file = self.temporary(&text).map_err(|e| {
-                    ComponentError::because("cannot write a temporary script", e)
-                        .with_hint("TMPDIR names the folder for temporary files")
+                let folder = cx.build.temporary_folder.clone();
+                let folder = folder.unwrap_or_else(std::env::temp_dir);
+                let file = self.temporary(&folder, &text).map_err(|e| {
+                    let folder = folder.display();
+                    ComponentError::because(format!("cannot write a script to \"{folder}\""), e)
                 })?;
                 self.script(&file, Some(&self.config.inline_shebang), &environment, &late, cx).await
             }
@@ -81,7 +83,8 @@ impl LocalCommand {
     }
 
     /// The script that `command` or `inline` is written to.
-    fn temporary(&self, text: &str) -> std::io::Result<TempPath> {
+    fn temporary(&self, folder: &Path, text: &str) -> std::io::Result<TempPath> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let extension = match self.config.tempfile_extension.as_str() {
             "" => String::new(),
             text if text.starts_with('.') => text.to_owned(),
@@ -91,7 +94,7 @@ impl LocalCommand {
             .prefix("packer-shell")
             .suffix(&extension)
             .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempfile()?;
+            .tempfile_in(folder)?;
         file.write_all(text.as_bytes())?;
         file.flush()?;
         Ok(file.into_temp_path())

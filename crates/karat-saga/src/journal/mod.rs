@@ -387,6 +387,13 @@ impl RunHold {
         &self.journal
     }
 
+    /// A folder for files that nobody needs once the run has ended. It is not there before somebody makes it;
+    /// it goes when the run ends, or is recovered after its process died.
+    #[must_use]
+    pub fn temporary_folder(&self) -> PathBuf {
+        RunLock::temporary_folder(&self.journal.inner.locks, self.id)
+    }
+
     /// Adds the template and the fingerprint, once they are known.
     ///
     /// # Errors

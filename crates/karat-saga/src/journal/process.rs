@@ -113,6 +113,11 @@ impl RunLock {
         }
     }
 
+    /// Where the run's temporary files go.
+    pub(crate) fn temporary_folder(dir: &Path, run: RunId) -> PathBuf {
+        temporary_folder(&dir.join(format!("{run}.lock")))
+    }
+
     /// The runs that have a lock file, held or not.
     pub(crate) fn all(dir: &Path) -> io::Result<Vec<RunId>> {
         let entries = match std::fs::read_dir(dir) {
@@ -128,14 +133,24 @@ impl RunLock {
         Ok(all)
     }
 
-    /// Releases the lock and removes its file, when the run will not be held again.
+    /// Releases the lock and removes its file, when the run will not be held again. What is in the run's
+    /// folder for temporary files goes with it.
     pub(crate) fn remove(self) -> io::Result<()> {
+        match std::fs::remove_dir_all(temporary_folder(&self.path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         // Removed while locked: who has opened it meanwhile finds that the name is gone, and tries again.
         match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
+}
+
+/// The run's folder for temporary files, beside its lock.
+fn temporary_folder(lock: &Path) -> PathBuf {
+    lock.with_extension("tmp")
 }
 
 impl Drop for RunLock {
@@ -162,6 +177,9 @@ mod tests {
         assert!(RunLock::try_acquire(dir.path(), run).unwrap().is_none());
         drop(held);
         assert!(!RunLock::is_held(dir.path(), run).unwrap());
+        let files = RunLock::temporary_folder(dir.path(), run);
+        std::fs::create_dir(&files).unwrap();
+        std::fs::write(files.join("script"), "true").unwrap();
         RunLock::try_acquire(dir.path(), run).unwrap().unwrap().remove().unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }

@@ -162,6 +162,12 @@ fn protect_proc(root: &Path) {
             let _ = mount(none, &path, none, flags, none);
         }
     }
+    // Those of its own network are the machine's. The copy of a mount is read-only as well at first.
+    let own = root.join("proc/sys").join(settings::OWN);
+    if mount(Some(&own), &own, none, MsFlags::MS_BIND, none).is_ok() {
+        let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        let _ = mount(none, &own, none, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | plain, none);
+    }
 }
 
 fn make_devices(dev: &Path) -> io::Result<()> {

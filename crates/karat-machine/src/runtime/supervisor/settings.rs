@@ -20,7 +20,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use super::{Leader, Outcome};
 
 /// Settings that are the machine's own already.
-const OWN: &str = "net";
+pub(super) const OWN: &str = "net";
 
 /// What tells something new at each look, so a copy would be wrong; it stays as it is.
 const LIVE: [&str; 10] = [
