@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
         "karat-config",
         "karat-config-derive",
         "karat-template",
+        "karat-legacy",
     ],
     // 2: core
     &["karat-saga", "karat-component", "karat-plan", "karat-engine"],
@@ -53,6 +54,7 @@ const LANGUAGE: &[&str] = &[
     "karat-config-derive",
     "karat-config",
     "karat-template",
+    "karat-legacy",
 ];
 
 /// Crates that reach outside through `World` alone.
@@ -63,6 +65,7 @@ const PURE: &[&str] = &[
     "karat-eval",
     "karat-config",
     "karat-template",
+    "karat-legacy",
     "karat-plan",
     "karat-text",
 ];

@@ -9,20 +9,27 @@ const MAX_NESTING: u32 = 100;
 
 /// A JSON value and its place.
 #[derive(Clone, Debug)]
-pub(crate) struct Value {
-    pub(crate) kind: ValueKind,
-    pub(crate) span: Span,
+pub struct Value {
+    /// What it is.
+    pub kind: ValueKind,
+    /// Its place, with quotes or brackets.
+    pub span: Span,
 }
 
 /// A JSON value. Arrays and objects are cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) enum ValueKind {
+pub enum ValueKind {
+    /// `null`
     Null,
+    /// `true`, `false`
     Bool(bool),
     /// As written.
     Number(String),
+    /// Text in quotes.
     String(Text),
+    /// `[…]`
     Array(Arc<[Value]>),
+    /// `{…}`, with every property as often as it was written.
     Object(Arc<[Member]>),
     /// Could not be read; an error was reported.
     Broken,
@@ -30,24 +37,65 @@ pub(crate) enum ValueKind {
 
 /// A property of an object.
 #[derive(Clone, Debug)]
-pub(crate) struct Member {
-    pub(crate) name: Text,
-    pub(crate) value: Value,
+pub struct Member {
+    /// Its name.
+    pub name: Text,
+    /// What is behind the colon.
+    pub value: Value,
 }
 
 /// A string with its escapes resolved.
 #[derive(Clone, Debug)]
-pub(crate) struct Text {
-    pub(crate) text: String,
+pub struct Text {
+    /// What it says.
+    pub text: String,
     /// With the quotes.
-    pub(crate) span: Span,
+    pub span: Span,
     /// Offsets in `text` and in the source that belong together: at the start and behind each
     /// escape.
     pub(crate) steps: Vec<(usize, usize)>,
 }
 
+impl Text {
+    /// A text that stands nowhere as it is, made of what stands at `span`.
+    pub fn made(text: impl Into<String>, span: Span) -> Self {
+        Self { text: text.into(), span, steps: vec![(0, span.start as usize)] }
+    }
+}
+
 impl Value {
-    pub(crate) fn describe(&self) -> &'static str {
+    /// The properties, if this is an object.
+    pub fn members(&self) -> Option<&[Member]> {
+        match &self.kind {
+            ValueKind::Object(members) => Some(members),
+            _ => None,
+        }
+    }
+
+    /// The elements, if this is an array.
+    pub fn items(&self) -> Option<&[Self]> {
+        match &self.kind {
+            ValueKind::Array(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The text, if this is a string.
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.kind {
+            ValueKind::String(text) => Some(&text.text),
+            _ => None,
+        }
+    }
+
+    /// The property of this name, the last if there are several.
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        let found = self.members()?.iter().rev().find(|m| m.name.text == name);
+        found.map(|m| &m.value)
+    }
+
+    /// What it is, in words: "a string", "an array", …
+    pub fn describe(&self) -> &'static str {
         match self.kind {
             ValueKind::Null => "null",
             ValueKind::Bool(_) => "a bool",
@@ -61,7 +109,7 @@ impl Value {
 }
 
 /// Reads a JSON text. What cannot be read is broken, with an error.
-pub(crate) fn read(source: SourceId, text: &str) -> (Value, Diagnostics) {
+pub fn read(source: SourceId, text: &str) -> (Value, Diagnostics) {
     let mut reader = Reader { source, text, pos: 0, depth: 0, diagnostics: Diagnostics::new() };
     if text.starts_with('\u{feff}') {
         reader.pos = 3;

@@ -8,6 +8,7 @@
 //! - [`parser`]: tokens to trees, with recovery
 //! - [`ast`]: the trees
 //! - [`json`], [`schema`]: JSON syntax, and what bodies hold
+//! - [`json_text`]: JSON as such, with places
 //! - [`mod@format`]: `karat fmt`
 //! - [`diag`]: errors as data
 
@@ -15,7 +16,7 @@ pub mod ast;
 pub mod diag;
 pub mod format;
 pub mod json;
-mod json_text;
+pub mod json_text;
 pub mod parser;
 pub mod schema;
 pub mod token;
