@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Mutex, PoisonError, mpsc};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -202,6 +202,9 @@ pub(crate) fn unique() -> String {
 /// A file that is being written; removed unless it is finished.
 struct Temporary {
     file: File,
+    /// Held while writing. File systems let one writer at a time into a file, and those who wait for
+    /// that keep a processor busy.
+    writing: Mutex<()>,
     path: PathBuf,
     target: PathBuf,
     done: bool,
@@ -217,7 +220,7 @@ impl Temporary {
             .truncate(true)
             .open(&path)
             .map_err(|error| Error::io("create", &path, error))?;
-        Ok(Self { file, path, target: target.to_owned(), done: false })
+        Ok(Self { file, writing: Mutex::new(()), path, target: target.to_owned(), done: false })
     }
 
     /// Takes the file that stands at the target, to change it.
@@ -229,7 +232,7 @@ impl Temporary {
             .open(target)
             .map_err(|error| Error::io("open", target, error))?;
         std::fs::rename(target, &path).map_err(|error| Error::io("rename", target, error))?;
-        Ok(Self { file, path, target: target.to_owned(), done: false })
+        Ok(Self { file, writing: Mutex::new(()), path, target: target.to_owned(), done: false })
     }
 
     fn hidden(target: &Path) -> Result<PathBuf> {
@@ -243,6 +246,7 @@ impl Temporary {
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.file
             .write_all_at(bytes, offset)
             .map_err(|error| Error::io("write to", &self.target, error))
@@ -563,7 +567,7 @@ fn write_plain(
 
 /// Keeps the first failure.
 fn keep(failure: &Mutex<Option<Error>>, error: Error) {
-    let mut slot = failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut slot = failure.lock().unwrap_or_else(PoisonError::into_inner);
     slot.get_or_insert(error);
 }
 

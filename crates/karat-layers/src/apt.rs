@@ -2,6 +2,7 @@
 
 pub(crate) mod fetch;
 mod lock;
+mod narrow;
 mod resolve;
 mod sources;
 

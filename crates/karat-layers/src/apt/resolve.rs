@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::lock::FORMAT;
+use super::narrow::{Lists, field, relations};
 use super::{AptSource, Lock, LockedPackage, ReleaseFile};
 use crate::run::{PATH, run};
 use crate::store::lock_file;
@@ -123,6 +124,33 @@ impl Apt {
         Ok(found)
     }
 
+    /// What apt would do. It looks at the packages that can matter; when it finds no way with
+    /// these, at all of them, so that what it says is what it always says.
+    fn plan(
+        &self,
+        lists: &Lists<'_>,
+        indexes: &[(PathBuf, String)],
+        names: &[String],
+        request: &Request<'_>,
+        control: &Control,
+    ) -> Result<Vec<Step>> {
+        let mut args = vec!["--simulate", "install", "--"];
+        args.extend(names.iter().map(String::as_str));
+        let folder = self.dir.join("narrow");
+        let files: Vec<PathBuf> = indexes.iter().map(|(file, _)| file.clone()).collect();
+        if lists.narrow(&files, names, request.status, request.recommends, &folder)? {
+            let option = format!("Dir::State::lists={}", folder.display());
+            let mut command = self.command(&["-o", &option]);
+            command.args(["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="]);
+            if let Ok(out) = run(command.args(&args), "apt", control) {
+                return plan(&String::from_utf8_lossy(&out));
+            }
+            control.check()?;
+        }
+        let out = run(&mut self.command(&args), "apt", control);
+        plan(&String::from_utf8_lossy(&out.map_err(|error| explain(error, names))?))
+    }
+
     fn releases(&self) -> Result<Vec<ReleaseFile>> {
         let dir = self.dir.join("lists");
         let mut out = Vec::new();
@@ -195,58 +223,27 @@ struct Stanza {
     size: u64,
     sha256: Option<Digest>,
     essential: bool,
-    depends: Vec<Vec<String>>,
-    pre_depends: Vec<Vec<String>>,
+    depends: Vec<String>,
+    pre_depends: Vec<String>,
     provides: Vec<String>,
     base: usize,
 }
 
-fn field<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
-    let mut rest = stanza;
-    loop {
-        let at = rest.find(name)?;
-        let after = &rest[at + name.len()..];
-        if (at == 0 || rest.as_bytes()[at - 1] == b'\n') && after.starts_with(':') {
-            return Some(after[1..].lines().next().unwrap_or_default().trim());
-        }
-        rest = after;
-    }
-}
-
-/// The names in a dependency field: groups of alternatives.
-fn relations(text: Option<&str>) -> Vec<Vec<String>> {
-    let name = |alternative: &str| {
-        let end = alternative.find([' ', '(', '[', ':', '<']).unwrap_or(alternative.len());
-        alternative[..end].to_owned()
-    };
-    text.unwrap_or_default()
-        .split(',')
-        .map(|group| group.split('|').map(|a| name(a.trim())).filter(|n| !n.is_empty()).collect())
-        .filter(|group: &Vec<String>| !group.is_empty())
-        .collect()
-}
-
 fn parse_stanza(stanza: &str, base: usize) -> Stanza {
     let text = |name| field(stanza, name).unwrap_or_default().to_owned();
+    let names =
+        |name| relations(field(stanza, name)).flatten().map(str::to_owned).collect::<Vec<_>>();
     Stanza {
         architecture: text("Architecture"),
         filename: text("Filename"),
         size: text("Size").parse().unwrap_or(0),
         sha256: text("SHA256").parse().ok(),
         essential: field(stanza, "Essential") == Some("yes"),
-        depends: relations(field(stanza, "Depends")),
-        pre_depends: relations(field(stanza, "Pre-Depends")),
-        provides: relations(field(stanza, "Provides")).into_iter().flatten().collect(),
+        depends: names("Depends"),
+        pre_depends: names("Pre-Depends"),
+        provides: names("Provides"),
         base,
     }
-}
-
-fn stanzas(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split("\n\n").filter_map(|stanza| {
-        let stanza = stanza.trim_start_matches('\n');
-        let name = stanza.strip_prefix("Package:")?.lines().next()?.trim();
-        Some((name, stanza))
-    })
 }
 
 /// A step of apt's plan.
@@ -303,17 +300,10 @@ pub(crate) fn resolve(cache: &Path, request: &Request<'_>, control: &Control) ->
         .iter()
         .map(|(file, _)| fs::read_to_string(file).map_err(Error::io("read", file)))
         .collect::<Result<_>>()?;
+    let lists = Lists::new(&texts);
     let mut names: Vec<String> = Vec::new();
     if request.status.is_none() {
-        let mut seen = HashSet::new();
-        for (name, stanza) in texts.iter().flat_map(|text| stanzas(text)) {
-            let wanted = stanza.contains("\nEssential: yes")
-                || (request.required && stanza.contains("\nPriority: required"));
-            if wanted && seen.insert(name) {
-                names.push(name.to_owned());
-            }
-        }
-        names.sort();
+        names = lists.basic(request.required);
         names.push("apt".into());
     }
     names.extend(request.packages.iter().cloned());
@@ -322,12 +312,8 @@ pub(crate) fn resolve(cache: &Path, request: &Request<'_>, control: &Control) ->
             return Err(Error::Packages(format!("`{name}` is not the name of a package")));
         }
     }
-    let mut args = vec!["--simulate", "install", "--"];
-    args.extend(names.iter().map(String::as_str));
-    let out =
-        run(&mut apt.command(&args), "apt", control).map_err(|error| explain(error, &names))?;
-    let steps = plan(&String::from_utf8_lossy(&out))?;
-    let found = choose(&steps, &texts)?;
+    let steps = apt.plan(&lists, &indexes, &names, request, control)?;
+    let found = choose(&steps, &lists)?;
     let releases = apt.releases()?;
     let packages = order(&steps, &found, &indexes, request, &names)?;
     Ok(Lock {
@@ -360,7 +346,7 @@ fn explain(error: Error, names: &[String]) -> Error {
 }
 
 /// Finds the index paragraph of each package of the plan.
-fn choose(steps: &[Step], texts: &[String]) -> Result<HashMap<String, Stanza>> {
+fn choose(steps: &[Step], lists: &Lists<'_>) -> Result<HashMap<String, Stanza>> {
     let wanted: HashMap<&str, (&str, &str)> = steps
         .iter()
         .filter_map(|step| match step {
@@ -371,16 +357,11 @@ fn choose(steps: &[Step], texts: &[String]) -> Result<HashMap<String, Stanza>> {
         })
         .collect();
     let mut found: HashMap<String, Stanza> = HashMap::new();
-    for (base, text) in texts.iter().enumerate() {
-        for (name, stanza) in stanzas(text) {
-            let Some((version, architecture)) = wanted.get(name) else { continue };
-            if found.contains_key(name) || field(stanza, "Version") != Some(version) {
-                continue;
-            }
-            let parsed = parse_stanza(stanza, base);
-            if parsed.architecture == *architecture {
-                found.insert(name.to_owned(), parsed);
-            }
+    for (name, (version, architecture)) in &wanted {
+        let same = lists.of(name).iter().filter(|(_, s)| field(s, "Version") == Some(*version));
+        let mut parsed = same.map(|(base, stanza)| parse_stanza(stanza, *base));
+        if let Some(stanza) = parsed.find(|stanza| stanza.architecture == *architecture) {
+            found.insert((*name).to_owned(), stanza);
         }
     }
     for name in wanted.keys() {
@@ -424,7 +405,7 @@ fn order(
             if first.insert(name)
                 && let Some(stanza) = found.get(name)
             {
-                for wanted in stanza.depends.iter().chain(&stanza.pre_depends).flatten() {
+                for wanted in stanza.depends.iter().chain(&stanza.pre_depends) {
                     pending.extend(providers.get(wanted.as_str()).into_iter().flatten());
                 }
             }
@@ -443,7 +424,7 @@ fn order(
             }
             Step::Unpack { name, version, architecture } => {
                 let stanza = &found[name];
-                let needs = stanza.pre_depends.iter().flatten().any(|wanted| {
+                let needs = stanza.pre_depends.iter().any(|wanted| {
                     providers.get(wanted.as_str()).into_iter().flatten().any(|provider| {
                         unpacked.contains(provider) && !configured.contains(provider)
                     })
@@ -476,6 +457,8 @@ fn order(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -492,19 +475,72 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_found_at_the_start_of_lines_only() {
-        let stanza = "Package: a\nDescription: Version: no\nVersion: 1:2\nPre-Depends: x (>= 1) | y:any, z [amd64]";
-        assert_eq!(field(stanza, "Version"), Some("1:2"));
-        assert_eq!(relations(field(stanza, "Pre-Depends")), vec![vec!["x", "y"], vec!["z"]]);
-        assert_eq!(relations(None), Vec::<Vec<String>>::new());
-    }
-
-    #[test]
     fn dates_of_releases() {
         assert_eq!(
             release_date("Suite: x\nDate: Sat, 12 Sep 2026 07:55:41 UTC\n"),
             Some(1_789_199_741)
         );
         assert_eq!(release_date("Suite: x\n"), None);
+    }
+
+    /// Plans with all packages and with those that can matter, on what this system is set up with.
+    #[test]
+    fn narrow_lists_give_the_plans_of_whole_ones() {
+        let suite = super::super::sources::host_suite().unwrap_or_default();
+        let sources = crate::system_sources(&suite).unwrap_or_default();
+        let status = fs::read("/var/lib/dpkg/status").unwrap_or_default();
+        let Some(architecture) = Command::new("dpkg")
+            .arg("--print-architecture")
+            .output()
+            .ok()
+            .filter(|_| !sources.is_empty() && !status.is_empty())
+        else {
+            let _ = writeln!(std::io::stderr(), "skipped: this is no Debian system");
+            return;
+        };
+        let architecture = String::from_utf8(architecture.stdout).unwrap();
+        let (cache, control) = (tempfile::tempdir().unwrap(), Control::default());
+        let lists_of = |apt: &Apt| apt.indexes(&control).unwrap();
+        let mut steps = 0;
+        for (packages, recommends, status) in [
+            (&["nginx"][..], false, Some(&status[..])),
+            (&["nginx", "postfix"], true, Some(&status)),
+            (&["podman"], true, None),
+            (&["git", "python3-numpy", "default-mta"], false, None),
+        ] {
+            let packages: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
+            let request = Request {
+                architecture: architecture.trim(),
+                sources: &sources,
+                packages: &packages,
+                recommends,
+                status,
+                required: true,
+                max_age: Duration::from_secs(3600),
+                digest: Digest([0; 32]),
+            };
+            let apt = Apt::open(cache.path(), &sources, request.architecture).unwrap();
+            apt.configure(&request, &control).unwrap();
+            apt.update(&request, &control).unwrap();
+            let indexes = lists_of(&apt);
+            let texts: Vec<String> =
+                indexes.iter().map(|(file, _)| fs::read_to_string(file).unwrap()).collect();
+            let lists = Lists::new(&texts);
+            let mut names = if status.is_none() { lists.basic(true) } else { Vec::new() };
+            names.extend(packages.iter().cloned());
+            let narrow = apt.plan(&lists, &indexes, &names, &request, &control).unwrap();
+            let folder = apt.dir.join("narrow");
+            assert!(folder.exists(), "{names:?}: the lists were not narrowed");
+            let size = |dir: &Path| -> u64 {
+                let files = indexes.iter().map(|(file, _)| dir.join(file.file_name().unwrap()));
+                files.map(|file| fs::metadata(file).unwrap().len()).sum()
+            };
+            assert!(size(&folder) < size(&apt.dir.join("lists")), "{names:?}");
+            let mut command = apt.command(&["--simulate", "install", "--"]);
+            let whole = run(command.args(&names), "apt", &control).unwrap();
+            assert_eq!(narrow, plan(&String::from_utf8_lossy(&whole)).unwrap(), "{names:?}");
+            steps += narrow.len();
+        }
+        assert!(steps > 100, "{steps} steps are too few to compare");
     }
 }
