@@ -59,11 +59,16 @@ impl Preparer {
         }
     }
 
+    /// What the template calls a source.
+    fn source_word(&self) -> &'static str {
+        if self.template.legacy().is_some() { "builder" } else { "source" }
+    }
+
     /// The builder of the build's type.
     pub(crate) fn builder(&self) -> Result<Arc<dyn DynBuilder>, Diagnostics> {
         let builders = self.components.builders();
         builders.get(&self.build.source_type).cloned().ok_or_else(|| {
-            unknown_type("source", &self.build.source, builders.keys().map(String::as_str)).into()
+            unknown_type(self.source_word(), &self.build.source, builders.keys().map(String::as_str)).into()
         })
     }
 
@@ -71,7 +76,7 @@ impl Preparer {
     pub(crate) fn source(&self) -> Result<Source, Diagnostics> {
         let builder = self.builder()?;
         let body = self.template.source_body(&self.build, &builder.schema(), &self.inputs(None))?;
-        let cx = self.context(&format!("source \"{}\"", self.build.source_type));
+        let cx = self.context(&format!("{} \"{}\"", self.source_word(), self.build.source_type));
         let mut diags = Diagnostics::new();
         let prepared = Arc::clone(&builder).prepare(&body, &cx, &mut diags);
         finish(prepared, diags).map(|prepared| (builder, prepared))

@@ -8,8 +8,26 @@ use karat_template::Build;
 /// Which builds a command is about.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    only: Vec<GlobMatcher>,
-    except: Vec<GlobMatcher>,
+    only: Vec<Pattern>,
+    except: Vec<Pattern>,
+    /// Whether the template is a legacy one, where builds go by their builders' names.
+    legacy: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Pattern {
+    Glob(GlobMatcher),
+    /// This name and no other.
+    Name(String),
+}
+
+impl Pattern {
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Glob(glob) => glob.is_match(name),
+            Self::Name(own) => own == name,
+        }
+    }
 }
 
 /// A pattern that is no glob.
@@ -37,19 +55,30 @@ impl Selection {
     /// # Errors
     /// When a pattern is not a glob.
     pub fn new(only: &[String], except: &[String]) -> Result<Self, SelectionError> {
-        Ok(Self { only: globs("only", only)?, except: globs("except", except)? })
+        Ok(Self { only: globs("only", only)?, except: globs("except", except)?, legacy: false })
+    }
+
+    /// A selection of a legacy template's builds by the names of their builders.
+    #[must_use]
+    pub fn by_name(only: &[String], except: &[String]) -> Self {
+        let names = |list: &[String]| {
+            list.iter().filter(|n| !n.is_empty()).cloned().map(Pattern::Name).collect()
+        };
+        Self { only: names(only), except: names(except), legacy: true }
     }
 
     /// Whether the build is selected.
     pub fn selects(&self, build: &Build) -> bool {
-        let names = names(build);
+        let names = if self.legacy { vec![build.local_name.clone()] } else { names(build) };
         (self.only.is_empty() || matches(&self.only, &names)) && !matches(&self.except, &names)
     }
 
     /// Whether a post-processor is left out, since `-except` names its name or type. The rest of
-    /// its chain is left out with it.
+    /// its chain is left out with it. In a legacy template the type counts only where it is the
+    /// name.
     pub fn cuts(&self, name: Option<&str>, type_name: &str) -> bool {
-        let names: Vec<String> = name.into_iter().chain([type_name]).map(str::to_owned).collect();
+        let type_name = Some(type_name).filter(|_| !self.legacy || name.is_none());
+        let names: Vec<String> = name.into_iter().chain(type_name).map(str::to_owned).collect();
         matches(&self.except, &names)
     }
 
@@ -74,18 +103,18 @@ fn names(build: &Build) -> Vec<String> {
     if build.target == short { vec![short] } else { vec![short, build.target.clone()] }
 }
 
-fn matches(globs: &[GlobMatcher], names: &[String]) -> bool {
-    globs.iter().any(|glob| names.iter().any(|name| glob.is_match(name)))
+fn matches(patterns: &[Pattern], names: &[String]) -> bool {
+    patterns.iter().any(|pattern| names.iter().any(|name| pattern.matches(name)))
 }
 
-fn globs(flag: &'static str, patterns: &[String]) -> Result<Vec<GlobMatcher>, SelectionError> {
+fn globs(flag: &'static str, patterns: &[String]) -> Result<Vec<Pattern>, SelectionError> {
     patterns
         .iter()
         .map(|pattern| {
             GlobBuilder::new(pattern)
                 .literal_separator(false)
                 .build()
-                .map(|glob| glob.compile_matcher())
+                .map(|glob| Pattern::Glob(glob.compile_matcher()))
                 .map_err(|e| SelectionError {
                     flag,
                     pattern: pattern.clone(),

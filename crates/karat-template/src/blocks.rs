@@ -9,6 +9,7 @@ use karat_hcl::schema::Schema;
 
 use crate::build::ComponentBlock;
 use crate::build_block::{self, BuildBlock};
+use crate::legacy;
 use crate::packer_block::{self, PluginRequirement};
 use crate::variables::{self, VarFile, VariableBlock};
 
@@ -29,6 +30,8 @@ pub struct Template {
     pub plugins: Vec<PluginRequirement>,
     pub(crate) builds: Vec<BuildBlock>,
     pub(crate) var_files: Vec<VarFile>,
+    /// A legacy template, which has nothing of the above.
+    pub(crate) legacy: Option<legacy::Source>,
 }
 
 /// A local.
@@ -52,16 +55,7 @@ impl Template {
         var_files: Vec<VarFile>,
         diags: &mut Diagnostics,
     ) -> Self {
-        let mut template = Self {
-            root,
-            variables: IndexMap::new(),
-            locals: IndexMap::new(),
-            data: IndexMap::new(),
-            components: IndexMap::new(),
-            plugins: Vec::new(),
-            builds: Vec::new(),
-            var_files,
-        };
+        let mut template = Self { var_files, ..Self::new(root) };
         let schema = Schema::new()
             .block("packer", &[])
             .block("variable", &["name"])
@@ -81,9 +75,24 @@ impl Template {
         template
     }
 
-    /// Whether there is a `build` block.
+    /// A template with nothing in it.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            variables: IndexMap::new(),
+            locals: IndexMap::new(),
+            data: IndexMap::new(),
+            components: IndexMap::new(),
+            plugins: Vec::new(),
+            builds: Vec::new(),
+            var_files: Vec::new(),
+            legacy: None,
+        }
+    }
+
+    /// Whether there is a `build` block. A legacy template needs none.
     pub fn has_builds(&self) -> bool {
-        !self.builds.is_empty()
+        !self.builds.is_empty() || self.legacy.is_some()
     }
 
     fn add(&mut self, block: &Block, diags: &mut Diagnostics) {
@@ -186,6 +195,7 @@ pub(crate) fn component(block: &Block, taken: &'static [&'static str]) -> Compon
         header: block.header,
         body: block.body.clone(),
         taken,
+        legacy: None,
     }
 }
 

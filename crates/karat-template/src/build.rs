@@ -5,6 +5,8 @@ use std::time::Duration;
 use karat_hcl::ast;
 use karat_hcl::diag::Span;
 
+use crate::legacy::Options;
+
 /// What `artifact.BUILD.TYPE.NAME` names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArtifactKey {
@@ -67,7 +69,7 @@ impl Build {
 }
 
 /// What a build block holds, for a person to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BuildOutline {
     /// Its name; empty without one.
     pub name: String,
@@ -96,6 +98,8 @@ pub struct ComponentBlock {
     pub body: ast::Body,
     /// Names of attributes in `body` that are the engine's own and not the component's.
     pub taken: &'static [&'static str],
+    /// The options in a legacy template; `body` is empty there.
+    pub(crate) legacy: Option<Options>,
 }
 
 /// A provisioner of a build.

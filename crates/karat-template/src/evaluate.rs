@@ -16,6 +16,7 @@ use crate::body::evaluate_body;
 use crate::build::{
     ArtifactKey, Build, BuildOutline, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
 };
+use crate::legacy::{self, Legacy, Machine, Options};
 use crate::load::Loaded;
 use crate::names::{Names, object, surroundings};
 use crate::text::{TextContext, render};
@@ -73,6 +74,7 @@ pub struct Evaluated {
     builds: Vec<Build>,
     outlines: Vec<BuildOutline>,
     secrets: Vec<String>,
+    legacy: Option<Legacy>,
 }
 
 /// What an evaluation of a component's block works with.
@@ -88,6 +90,13 @@ pub struct Inputs<'a> {
     pub text: Option<TextContext>,
 }
 
+impl<'a> Inputs<'a> {
+    /// What `{{ build }}` can tell in provisioners and post-processors.
+    fn machine(&self) -> Machine<'a> {
+        self.generated.map_or(Machine::Later, Machine::Known)
+    }
+}
+
 impl std::fmt::Debug for Inputs<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inputs").field("artifacts", self.artifacts).finish_non_exhaustive()
@@ -95,7 +104,7 @@ impl std::fmt::Debug for Inputs<'_> {
 }
 
 /// The names that `build` has before anything is known of the machine.
-const BUILD_NAMES: [&str; 14] = [
+pub(crate) const BUILD_NAMES: [&str; 14] = [
     "ID",
     "Host",
     "Port",
@@ -121,6 +130,10 @@ impl Loaded {
         world: &dyn World,
         data: &dyn DataFetcher,
     ) -> Evaluated {
+        if let Some(source) = &self.template.legacy {
+            let place = (&self.sources, self.template.root.as_path());
+            return legacy::evaluate(source, place, given, world, &mut self.diags);
+        }
         let mut resolver = Resolver {
             blocks: &self.template.variables,
             files: &self.template.var_files,
@@ -174,6 +187,7 @@ impl Loaded {
             builds: Vec::new(),
             outlines: Vec::new(),
             secrets,
+            legacy: None,
         };
         rejected.iter().for_each(|value| collect_secrets(value, &mut evaluated.secrets));
         let (builds, outlines) = evaluated.expand(&self.template, world, &mut self.diags);
@@ -463,6 +477,73 @@ pub(crate) fn each_expression(body: &ast::Body, f: &mut dyn FnMut(&Expr)) {
 }
 
 impl Evaluated {
+    /// A legacy template whose builds are not laid out yet.
+    pub(crate) fn of_legacy(
+        sources: SourceMap,
+        root: &Path,
+        variables: IndexMap<String, Variable>,
+        legacy: Legacy,
+    ) -> Self {
+        Self {
+            sources,
+            root: root.to_owned(),
+            names: Names::new(),
+            data: None,
+            variables,
+            locals: IndexMap::new(),
+            builds: Vec::new(),
+            outlines: Vec::new(),
+            secrets: Vec::new(),
+            legacy: Some(legacy),
+        }
+    }
+
+    pub(crate) fn set_secrets(&mut self, secrets: Vec<String>) {
+        self.secrets = secrets;
+    }
+
+    pub(crate) fn set_builds(&mut self, builds: Vec<Build>, outlines: Vec<BuildOutline>) {
+        (self.builds, self.outlines) = (builds, outlines);
+    }
+
+    /// What a legacy template has beside its builds; `None` for an HCL template.
+    pub fn legacy(&self) -> Option<&Legacy> {
+        self.legacy.as_ref()
+    }
+
+    /// The options of a component of a legacy template.
+    fn legacy_body(
+        &self,
+        build: &Build,
+        (legacy, options): (&Legacy, &Options),
+        header: Span,
+        schema: &Schema,
+        inputs: &Inputs<'_>,
+        machine: Machine<'_>,
+    ) -> Result<Body, Diagnostics> {
+        let cx = legacy::Context {
+            legacy,
+            secrets: &self.secrets,
+            world: inputs.world,
+            machine,
+            // Where nothing is to be rendered variables are filled in all the same: they are part
+            // of what the options say.
+            lenient: inputs.text.is_none(),
+            text: TextContext {
+                build_name: build.source_name.clone(),
+                build_type: build.source_type.clone(),
+                template_dir: self.root.to_string_lossy().into_owned(),
+            },
+        };
+        let mut diags = Diagnostics::new();
+        let body = legacy::body(options, header, schema, &cx, &mut diags);
+        if diags.has_errors() { Err(diags) } else { Ok(body) }
+    }
+
+    fn legacy_options<'a>(&'a self, block: &'a ComponentBlock) -> Option<(&'a Legacy, &'a Options)> {
+        Some((self.legacy.as_ref()?, block.legacy.as_ref()?))
+    }
+
     /// All texts that were read, values of flags included.
     pub fn sources(&self) -> &SourceMap {
         &self.sources
@@ -540,6 +621,10 @@ impl Evaluated {
         schema: &Schema,
         inputs: &Inputs<'_>,
     ) -> Result<Body, Diagnostics> {
+        if let Some(legacy) = self.legacy_options(&build.source) {
+            let header = build.source.header;
+            return self.legacy_body(build, legacy, header, schema, inputs, Machine::None);
+        }
         let environment = self.environment(inputs.world);
         let mut scope = self.scope(&environment);
         scope.set("source", source_value(build));
@@ -550,7 +635,7 @@ impl Evaluated {
             let more = component_body(overlay, schema, &scope, &mut diags);
             merge(&mut body, more, &mut diags);
         }
-        finish(body, schema, inputs, diags)
+        finish(body, schema, inputs, Machine::None, diags)
     }
 
     /// The options of a provisioner, with what `override` sets for this build.
@@ -564,6 +649,11 @@ impl Evaluated {
         schema: &Schema,
         inputs: &Inputs<'_>,
     ) -> Result<Body, Diagnostics> {
+        let machine = inputs.machine();
+        if let Some(legacy) = self.legacy_options(&block.component) {
+            let header = block.component.header;
+            return self.legacy_body(build, legacy, header, schema, inputs, machine);
+        }
         let environment = self.environment(inputs.world);
         let scope = self.build_scope(build, inputs, &environment);
         let mut diags = Diagnostics::new();
@@ -571,7 +661,7 @@ impl Evaluated {
         if let Some(overrides) = &block.overrides {
             apply_override(&mut body, build, overrides, &scope, &mut diags);
         }
-        finish(body, schema, inputs, diags)
+        finish(body, schema, inputs, machine, diags)
     }
 
     /// The options of a post-processor.
@@ -585,11 +675,16 @@ impl Evaluated {
         schema: &Schema,
         inputs: &Inputs<'_>,
     ) -> Result<Body, Diagnostics> {
+        let machine = inputs.machine();
+        if let Some(legacy) = self.legacy_options(&block.component) {
+            let header = block.component.header;
+            return self.legacy_body(build, legacy, header, schema, inputs, machine);
+        }
         let environment = self.environment(inputs.world);
         let scope = self.build_scope(build, inputs, &environment);
         let mut diags = Diagnostics::new();
         let body = component_body(&block.component, schema, &scope, &mut diags);
-        finish(body, schema, inputs, diags)
+        finish(body, schema, inputs, machine, diags)
     }
 
     fn build_scope<'e>(
@@ -610,10 +705,11 @@ fn finish(
     mut body: Body,
     schema: &Schema,
     inputs: &Inputs<'_>,
+    machine: Machine<'_>,
     mut diags: Diagnostics,
 ) -> Result<Body, Diagnostics> {
     if let Some(text) = &inputs.text {
-        render(&mut body, schema, text, inputs.world, &mut diags);
+        render(&mut body, schema, text, inputs.world, machine, &mut diags);
     }
     if diags.has_errors() { Err(diags) } else { Ok(body) }
 }

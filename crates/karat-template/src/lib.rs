@@ -11,6 +11,7 @@
 //! | `body.rs` | a component's block to its evaluated [`karat_config::Body`], `dynamic` expanded |
 //! | `packer_block.rs` | `required_version`, `required_plugins` |
 //! | `text.rs` | `{{ }}` in text options |
+//! | `legacy/` | `packer.json` to the same builds |
 
 mod blocks;
 mod body;
@@ -18,6 +19,7 @@ mod build;
 mod build_block;
 mod evaluate;
 mod expand;
+mod legacy;
 mod load;
 mod names;
 mod packer_block;
@@ -33,7 +35,8 @@ pub use build_block::{
     POST_PROCESSOR as POST_PROCESSOR_OPTIONS, PROVISIONER as PROVISIONER_OPTIONS,
 };
 pub use evaluate::{DataFetcher, DataRequest, Evaluated, Inputs, NoData, bare_console_scope};
-pub use load::{Load, Loaded, load};
+pub use legacy::Legacy;
+pub use load::{Load, Loaded, TemplateKind, load};
 pub use packer_block::{PACKER_VERSION, PluginRequirement};
 pub use text::TextContext;
 pub use variables::{Given, Variable, VariableBlock};

@@ -1,6 +1,8 @@
 //! Which files belong to a template, read through a `World`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use karat_functions::{FileKind, World};
 use karat_hcl::ast::Body;
@@ -8,6 +10,7 @@ use karat_hcl::diag::{Diagnostic, Diagnostics, SourceMap};
 use karat_hcl::{Strings, parse, parse_json};
 
 use crate::blocks::Template;
+use crate::legacy;
 use crate::variables::VarFile;
 
 /// What is to be loaded.
@@ -17,8 +20,19 @@ pub struct Load {
     pub path: PathBuf,
     /// The text of the template where it does not come from `path`.
     pub stdin: Option<String>,
+    /// What the template is written in, where its name does not say; legacy JSON without.
+    pub kind: Option<TemplateKind>,
     /// `-var-file`, in the order given.
     pub var_files: Vec<PathBuf>,
+}
+
+/// What a template is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateKind {
+    /// HashiCorp's configuration language, in native or JSON syntax.
+    Hcl,
+    /// Packer's older JSON.
+    Legacy,
 }
 
 /// A template that was read, not evaluated yet.
@@ -46,10 +60,14 @@ pub fn load(request: &Load, world: &dyn World) -> Loaded {
     let mut bodies = Vec::new();
     let mut var_files = Vec::new();
     let kind = world.file_kind(&request.path);
+    let is_folder = kind.as_ref().is_ok_and(|k| *k == FileKind::Directory);
+    if written_in(request, is_folder) == TemplateKind::Legacy {
+        return reader.legacy(request);
+    }
     let root = if request.stdin.is_some() {
         bodies.extend(reader.parse("<stdin>".into(), request.stdin.clone().unwrap_or_default()));
         PathBuf::from(".")
-    } else if kind.as_ref().is_ok_and(|k| *k == FileKind::Directory) {
+    } else if is_folder {
         for path in reader.files_with(&request.path, &ENDINGS) {
             bodies.extend(reader.read(&path));
         }
@@ -74,6 +92,14 @@ pub fn load(request: &Load, world: &dyn World) -> Loaded {
     let template = Template::decode(&bodies, root, var_files, &mut diags);
     let early = diags.len();
     Loaded { sources: reader.sources, template, diags, early }
+}
+
+/// The name of a file or folder says what it holds. Of all else it has to be told.
+fn written_in(request: &Load, is_folder: bool) -> TemplateKind {
+    let name = request.path.to_string_lossy();
+    let told = request.stdin.is_none()
+        && (is_folder || ENDINGS.iter().any(|ending| name.ends_with(ending)));
+    if told { TemplateKind::Hcl } else { request.kind.unwrap_or(TemplateKind::Legacy) }
 }
 
 struct Reader<'a> {
@@ -132,6 +158,33 @@ impl Reader<'_> {
         }
     }
 
+    /// Reads a legacy template and its variable files.
+    fn legacy(mut self, request: &Load) -> Loaded {
+        let (name, text) = match &request.stdin {
+            Some(text) => ("<stdin>".to_owned(), Some(text.clone())),
+            None => (request.path.to_string_lossy().into_owned(), self.text(&request.path)),
+        };
+        let mut given = BTreeMap::new();
+        let mut template = Template::new(legacy::folder(&request.path, self.world));
+        if let Some(text) = text {
+            let id = self.sources.add(name.as_str(), text.as_str());
+            let (read, mut found) = karat_legacy::parse(id, &text);
+            if found.has_errors() && !text.trim_start().starts_with(['{', '[']) {
+                found = explained(found);
+            }
+            self.diags.append(found);
+            for path in &request.var_files {
+                let Some(text) = self.text(path) else { continue };
+                let name = path.to_string_lossy();
+                let id = self.sources.add(&*name, text.as_str());
+                legacy::read_file(&name, id, &text, &mut given, &mut self.diags);
+            }
+            template.legacy = Some(legacy::Source { template: Arc::new(read), given });
+        }
+        let early = self.diags.len();
+        Loaded { sources: self.sources, template, diags: self.diags, early }
+    }
+
     fn read(&mut self, path: &Path) -> Option<Body> {
         let text = self.text(path)?;
         self.parse(path.to_string_lossy().into_owned(), text)
@@ -173,4 +226,16 @@ impl Reader<'_> {
         let values = body.just_attributes(&mut self.diags);
         Some(VarFile { name, values })
     }
+}
+
+/// What is no JSON at all was perhaps meant to be HCL.
+fn explained(found: Diagnostics) -> Diagnostics {
+    let mut diags = Diagnostics::new();
+    diags.extend(found.into_iter().map(|diagnostic| {
+        diagnostic.hint(
+            "It is read as a legacy JSON template; the name of an HCL template ends in .pkr.hcl \
+             or .pkr.json.",
+        )
+    }));
+    diags
 }

@@ -152,6 +152,11 @@ fn plugin(
     Some(PluginRequirement { name, source, version, span })
 }
 
+/// Whether a version is another or newer.
+pub(crate) fn is_at_least(version: &str, wanted: &str) -> Result<bool, String> {
+    Ok(parts(version)?.0 >= parts(wanted)?.0)
+}
+
 /// Whether a version meets a constraint, by the rules of HashiCorp's go-version: parts after `,`
 /// all hold; operators `= != > >= < <= ~>`; missing parts are 0.
 fn meets(version: &str, constraint: &str) -> Result<bool, String> {

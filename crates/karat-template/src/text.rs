@@ -1,12 +1,16 @@
 //! `{{ }}` in text options.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use karat_config::{Body, OptionKind, OptionType, Schema};
 use karat_functions::World;
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
 use karat_text::Engine;
-use karat_value::Value;
+use karat_value::{Type, Value};
+
+use crate::evaluate::BUILD_NAMES;
+use crate::legacy::Machine;
 
 /// What `{{ }}` in text options is rendered with.
 #[derive(Clone, Debug, Default)]
@@ -25,15 +29,44 @@ pub(crate) fn render(
     schema: &Schema,
     context: &TextContext,
     world: &dyn World,
+    machine: Machine<'_>,
     diags: &mut Diagnostics,
 ) {
     let TextContext { build_name, build_type, template_dir } = context;
     let mut engine = Engine::new(world, build_name, build_type, template_dir);
     engine.packer_version = crate::PACKER_VERSION.to_owned();
-    render_body(body, schema, &engine, diags);
+    if let Machine::Known(generated) = machine {
+        engine.build = generated_texts(generated);
+    }
+    let later = matches!(machine, Machine::Later);
+    render_body(body, schema, &Renderer { engine, later }, diags);
 }
 
-fn render_body(body: &mut Body, schema: &Schema, engine: &Engine, diags: &mut Diagnostics) {
+/// What the engine says when `{{ build }}` asks for what the machine does not have.
+pub(crate) const NO_MACHINE: &str = "the machine has no";
+
+/// The values of the machine as texts, as `{{ build }}` gives them.
+pub(crate) fn generated_texts(generated: &BTreeMap<String, Value>) -> Vec<(String, String)> {
+    let mut all: BTreeMap<&str, String> =
+        BUILD_NAMES.iter().map(|name| (*name, "<unknown>".to_owned())).collect();
+    for (name, value) in generated {
+        let value = value.clone().unmark_deep().0;
+        if let Ok(text) = karat_value::convert(&value, &Type::String)
+            && let Some(text) = text.as_str()
+        {
+            all.insert(name, text.to_owned());
+        }
+    }
+    all.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
+}
+
+struct Renderer {
+    engine: Engine,
+    /// Whether the machine is made later, so that a text that names its values is not known.
+    later: bool,
+}
+
+fn render_body(body: &mut Body, schema: &Schema, engine: &Renderer, diags: &mut Diagnostics) {
     for (name, attribute) in &mut body.attributes {
         let option = schema.option(name);
         if option.is_some_and(|o| o.kind == OptionKind::Late) {
@@ -57,7 +90,7 @@ fn render_body(body: &mut Body, schema: &Schema, engine: &Engine, diags: &mut Di
 fn render_value(
     value: &Value,
     span: Span,
-    engine: &Engine,
+    renderer: &Renderer,
     diags: &mut Diagnostics,
 ) -> Option<Value> {
     let mut found = false;
@@ -66,8 +99,11 @@ fn render_value(
             return leaf.clone();
         };
         found = true;
-        match engine.render(text, []) {
+        match renderer.engine.render(text, []) {
             Ok(text) => Value::string(Arc::<str>::from(text)).with_marks(leaf.marks()),
+            Err(reason) if renderer.later && reason.contains(NO_MACHINE) => {
+                Value::unknown(Type::String).with_marks(leaf.marks())
+            }
             Err(reason) => {
                 diags.push(
                     Diagnostic::error("Error in a {{ }} template")

@@ -4,6 +4,12 @@
 //! alone; what an option of the kind *late* holds is rendered by the component itself, with data
 //! of its own (`{{ .Path }}`).
 
+mod place;
+mod user;
+
+pub use place::{Place, UserVariables, VariableError};
+pub use user::insert_user_variables;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +37,8 @@ pub struct Engine {
     pub build: Vec<(String, String)>,
     /// What `{{ uuid }}` gives.
     pub uuid: String,
+    /// Where the text stands.
+    pub place: Place,
 }
 
 impl Engine {
@@ -49,6 +57,7 @@ impl Engine {
             started: world.started(),
             build: Vec::new(),
             uuid: uuid_text(bytes),
+            place: Place::Hcl,
         }
     }
 
@@ -66,8 +75,8 @@ impl Engine {
         }
         let data = data.into_iter().map(|(k, v)| (Arc::from(k), Text::String(v.into())));
         let data = Text::Map(Arc::new(data.collect()));
-        let template = self.template().parse(text).map_err(|e| e.to_string())?;
-        template.execute_to_string(&data).map_err(|e| e.to_string())
+        let template = self.template().parse(text).map_err(|e| place::message(&e))?;
+        template.execute_to_string(&data).map_err(|e| place::message(&e))
     }
 
     fn template(&self) -> Template {
@@ -75,12 +84,20 @@ impl Engine {
             let text: Arc<str> = text.into();
             move |_: &[Text]| Ok(Text::String(text.clone()))
         };
+        let strict = !matches!(self.place, Place::Hcl);
+        let here = |name: &'static str, text: &str| {
+            let text: Arc<str> = text.into();
+            move |_: &[Text]| match &*text {
+                "" if strict => fail(format!("{name}: it is not known here")),
+                _ => Ok(Text::String(text.clone())),
+            }
+        };
         let (started, build) = (self.started, self.build.clone());
-        Template::new("root")
-            .func("build_name", fixed(&self.build_name))
-            .func("build_type", fixed(&self.build_type))
-            .func("template_dir", fixed(&self.template_dir))
-            .func("packer_version", fixed(&self.packer_version))
+        let template = Template::new("root")
+            .func("build_name", here("build_name", &self.build_name))
+            .func("build_type", here("build_type", &self.build_type))
+            .func("template_dir", here("template_dir", &self.template_dir))
+            .func("packer_version", here("packer_version", &self.packer_version))
             .func("pwd", fixed(&self.working_folder))
             .func("uuid", fixed(&self.uuid))
             .func("timestamp", fixed(&started.as_second().to_string()))
@@ -98,11 +115,8 @@ impl Engine {
                     None => fail(format!("build: the machine has no \"{name}\""))?,
                 })
             })
-            .func("env", only_in("env", "a default of a variable"))
-            .func("user", only_in("user", "legacy JSON templates; write var.NAME"))
-            .func("consul_key", only_in("consul_key", "user variables of legacy JSON templates"))
-            .func("vault", only_in("vault", "user variables of legacy JSON templates"))
-            .func("sed", only_in("sed", "no version since 1.7; use replace"))
+            .func("sed", only_in("sed", "no version since 1.7; use replace"));
+        place::functions(&self.place, template)
     }
 }
 

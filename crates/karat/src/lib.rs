@@ -7,6 +7,7 @@
 //! | `components.rs` | the one list of components |
 //! | `manual.rs` | what the manual's reference is made from |
 //! | `session.rs` | from the command line to a loaded template and an engine |
+//! | `legacy.rs` | what `inspect` and `console` show of a legacy template |
 //! | `report/` | what a person or a program sees |
 //! | `error.rs` | from failures to messages and exit codes |
 //! | `env.rs`, `world.rs` | the environment; files, clock and chance |
@@ -17,6 +18,7 @@ mod components;
 mod env;
 mod error;
 mod goflags;
+mod legacy;
 mod log;
 pub mod manual;
 mod prompt;

@@ -9,11 +9,13 @@ use karat_engine::{Engine, RunOptions, RunRequest};
 use karat_hcl::diag::{Diagnostic, Diagnostics};
 use karat_plan::{Graph, Selection};
 use karat_saga::{Faults, Journal, Services};
-use karat_template::{Build, DataFetcher, DataRequest, Evaluated, Given, Load, load};
+use karat_template::{
+    Build, DataFetcher, DataRequest, Evaluated, Given, Load, TemplateKind, load,
+};
 use karat_value::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::TemplateArgs;
+use crate::cli::{ConfigType, TemplateArgs};
 use crate::error::Failure;
 use crate::report::diagnostics::Renderer;
 use crate::world::{Frozen, System};
@@ -95,6 +97,10 @@ impl Session {
         let request = Load {
             path: path.clone(),
             stdin,
+            kind: args.config_type.map(|told| match told {
+                ConfigType::Hcl2 => TemplateKind::Hcl,
+                ConfigType::Json => TemplateKind::Legacy,
+            }),
             var_files: args.var_file.iter().map(PathBuf::from).collect(),
         };
         let given = Given { flags: args.var.clone(), warn_undeclared };
@@ -169,7 +175,10 @@ impl Session {
 
     /// The selected builds, and those they need.
     pub(crate) fn select(&self, only: &[String], except: &[String]) -> Result<Selected, Failure> {
-        let selection = Selection::new(only, except)?;
+        let selection = match self.template.legacy() {
+            Some(_) => Selection::by_name(only, except),
+            None => Selection::new(only, except)?,
+        };
         let all = self.template.builds();
         let mut diags = Diagnostics::new();
         let graph = Graph::new(all, &mut diags);

@@ -7,12 +7,14 @@ use clap::Args;
 use karat_component::Masker;
 use karat_eval::{Environment, Scope, console_eval};
 use karat_hcl::diag::{Diagnostics, SourceMap};
-use karat_template::{Given, Load, NoData, PACKER_VERSION, bare_console_scope, load};
-use karat_text::Engine;
+use karat_template::{
+    Evaluated, Given, Load, NoData, TemplateKind, bare_console_scope, load,
+};
 
 use super::inspect;
 use crate::cli::{ConfigType, Global, TemplateArgs, assignment};
 use crate::error::Failure;
+use crate::legacy::Texts;
 use crate::report::diagnostics::Renderer;
 use crate::report::{machine, out};
 use crate::session::Session;
@@ -50,17 +52,34 @@ variables  shows all variables and locals
 exit       leaves; so does Ctrl-D
 help       shows this";
 
+const TEXT_HELP: &str = "\
+Packer console JSON Mode.
+
+Type a text to see it rendered, such as {{timestamp}} or {{user `name`}}.
+
+variables  shows all variables and their values
+exit       leaves; so does Ctrl-D
+help       shows this
+
+For expressions of HCL templates start it with -config-type=hcl2.";
+
 pub(crate) fn run(args: ConsoleArgs, global: Global) -> Result<(), Failure> {
     let world = System::new();
     let masker = Masker::new();
     let Some(template) = args.template else {
         if args.config_type != Some(ConfigType::Hcl2) {
-            let mut engine = Engine::new(&world, "", "", "");
-            engine.packer_version = PACKER_VERSION.to_owned();
-            let console = Console { answers: &Text(engine), masker: &masker, global };
-            return console.run();
+            // The variables of a template in which there is nothing else.
+            let template = bare(TemplateKind::Legacy, "{}", &args.var, &args.var_file, &world)?;
+            return match template.legacy() {
+                Some(legacy) => {
+                    let answers = Texts::new(legacy, "", &world);
+                    Console { answers: &answers, masker: &masker, global }.run()
+                }
+                None => Ok(()),
+            };
         }
-        check_values(&args.var, &args.var_file, &world)?;
+        // No variable is declared, and no value can be given.
+        bare(TemplateKind::Hcl, "", &args.var, &args.var_file, &world)?;
         let environment = Environment::new(&world, "");
         let scope = bare_console_scope(&environment, &world);
         let answers = Expressions { scope, variables: inspect::no_values() };
@@ -74,32 +93,51 @@ pub(crate) fn run(args: ConsoleArgs, global: Global) -> Result<(), Failure> {
     };
     let session = Session::load(&template, false, false, out::colour(!global.machine_readable))?;
     session.early_checked()?;
+    if let Some(legacy) = session.template.legacy() {
+        let folder = session.template.root().to_string_lossy();
+        let answers = Texts::new(legacy, &folder, &world);
+        return Console { answers: &answers, masker: &session.masker, global }.run();
+    }
     let environment = session.template.environment(&world);
     let scope = session.template.console_scope(&environment);
     let answers = Expressions { scope, variables: inspect::values(&session.template) };
     Console { answers: &answers, masker: &session.masker, global }.run()
 }
 
-/// Without a template no variable is declared, and no value can be given.
-fn check_values(vars: &[String], files: &[String], world: &System) -> Result<(), Failure> {
+/// A template without a file. Fails if the values given for its variables are wrong.
+fn bare(
+    kind: TemplateKind,
+    text: &str,
+    vars: &[String],
+    files: &[String],
+    world: &System,
+) -> Result<Evaluated, Failure> {
     let request = Load {
         path: PathBuf::new(),
-        stdin: Some(String::new()),
+        stdin: Some(text.to_owned()),
+        kind: Some(kind),
         var_files: files.iter().map(PathBuf::from).collect(),
     };
     let given = Given { flags: vars.to_vec(), warn_undeclared: false };
     let mut loaded = load(&request, world);
-    loaded.evaluate(&given, world, &NoData);
+    let early = loaded.early;
+    let template = loaded.evaluate(&given, world, &NoData);
+    let mut diags = Diagnostics::new();
+    let shown = if kind == TemplateKind::Legacy { early } else { loaded.diags.len() };
+    diags.extend(loaded.diags.iter().take(shown).cloned());
     let renderer =
         Renderer { sources: &loaded.sources, masker: &Masker::new(), colour: out::colour(true) };
-    renderer.print(&loaded.diags);
-    if loaded.diags.has_errors() { Err(Failure::Reported) } else { Ok(()) }
+    renderer.print(&diags);
+    if diags.has_errors() { Err(Failure::Reported) } else { Ok(template) }
 }
 
 /// What a line is answered with.
 trait Answers {
     fn evaluate(&self, line: &str, masker: &Masker) -> Result<String, String>;
     fn variables(&self) -> String;
+    fn help(&self) -> &'static str;
+    /// Whether a line that cannot be evaluated makes the command fail.
+    fn errors_count(&self) -> bool;
 }
 
 /// Expressions.
@@ -120,20 +158,33 @@ impl Answers for Expressions<'_> {
     }
 
     fn variables(&self) -> String {
-        self.variables.clone()
+        self.variables.trim_end().to_owned()
+    }
+
+    fn help(&self) -> &'static str {
+        HELP
+    }
+
+    fn errors_count(&self) -> bool {
+        true
     }
 }
 
-/// Texts with `{{ }}`.
-struct Text(Engine);
-
-impl Answers for Text {
+impl Answers for Texts<'_> {
     fn evaluate(&self, line: &str, _: &Masker) -> Result<String, String> {
-        self.0.render(line, []).map_err(|reason| format!("Error: {reason}"))
+        self.render(line).map_err(|reason| format!("Error: Interpolation error\n\n{reason}"))
     }
 
     fn variables(&self) -> String {
-        String::new()
+        Texts::variables(self)
+    }
+
+    fn help(&self) -> &'static str {
+        TEXT_HELP
+    }
+
+    fn errors_count(&self) -> bool {
+        false
     }
 }
 
@@ -161,9 +212,9 @@ impl Console<'_> {
                 line => match self.answer(line) {
                     Ok(text) => Some(text),
                     Err(text) => {
-                        failed = true;
+                        failed |= self.answers.errors_count();
                         self.error(&text);
-                        None
+                        (!self.answers.errors_count()).then(String::new)
                     }
                 },
             };
@@ -204,8 +255,8 @@ impl Console<'_> {
 
     fn answer(&self, line: &str) -> Result<String, String> {
         let text = match line {
-            "help" => HELP.to_owned(),
-            "variables" => self.answers.variables().trim_end().to_owned(),
+            "help" => self.answers.help().to_owned(),
+            "variables" => self.answers.variables(),
             line => self.answers.evaluate(line, self.masker)?,
         };
         Ok(self.masker.mask(&text))

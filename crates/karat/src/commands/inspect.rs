@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::cli::{ColourArgs, Global, TemplateArgs};
 use crate::error::Failure;
+use crate::legacy;
 use crate::report::{machine, out};
 use crate::session::Session;
 
@@ -34,6 +35,11 @@ pub(crate) fn run(args: InspectArgs, global: Global) -> Result<(), Failure> {
     let colour = args.colour.on() && !global.machine_readable;
     let session = Session::load(&args.template, false, false, colour)?;
     session.early_checked()?;
+    if let Some(shown) = session.template.legacy().filter(|_| !args.json) {
+        let mask = |text: &str| session.masker.mask(text);
+        legacy::inspect(&shown.template, global.machine_readable, mask);
+        return Ok(());
+    }
     let text = if args.json {
         serde_json::to_string_pretty(&as_json(&session))?
     } else {

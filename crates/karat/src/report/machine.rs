@@ -79,8 +79,13 @@ pub(crate) fn say(text: &str) {
 
 /// Prints a text for people, now: `say`, `message` or `error`.
 pub(crate) fn ui(level: &str, text: &str) {
+    now("", "ui", &[level, text]);
+}
+
+/// Prints one record, now.
+pub(crate) fn now(target: &str, category: &str, args: &[&str]) {
     let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
-    record(now, "", "ui", &[level, text]);
+    record(now, target, category, args);
 }
 
 /// Prints one record.
