@@ -153,7 +153,9 @@ impl Chains {
 
 fn block_label(block: &PostProcessorBlock) -> String {
     match &block.name {
-        Some(name) => format!("{} (type {})", name, block.component.type_name),
-        None => block.component.type_name.clone(),
+        Some(name) if *name != block.component.type_name => {
+            format!("{} (type {})", name, block.component.type_name)
+        }
+        _ => block.component.type_name.clone(),
     }
 }

@@ -68,7 +68,12 @@ impl Preparer {
     pub(crate) fn builder(&self) -> Result<Arc<dyn DynBuilder>, Diagnostics> {
         let builders = self.components.builders();
         builders.get(&self.build.source_type).cloned().ok_or_else(|| {
-            unknown_type(self.source_word(), &self.build.source, builders.keys().map(String::as_str)).into()
+            unknown_type(
+                self.source_word(),
+                &self.build.source,
+                builders.keys().map(String::as_str),
+            )
+            .into()
         })
     }
 

@@ -12,7 +12,7 @@ impl Template {
         let mut diags = Diagnostics::new();
         if self.builders.is_empty() {
             diags.push(
-                Diagnostic::error("At least one builder must be defined")
+                Diagnostic::error("at least one builder must be defined")
                     .detail("The template has no \"builders\", so there is nothing to build.")
                     .at(Span { end: self.span.start + 1, ..self.span })
                     .hint("Write \"builders\": [{\"type\": …}]."),
@@ -40,7 +40,7 @@ impl Template {
     fn check_selection(&self, only: &[Text], except: &[Text], of: &str, diags: &mut Diagnostics) {
         if let ([first, ..], [second, ..]) = (only, except) {
             diags.push(
-                Diagnostic::error("Only one of \"only\" or \"except\" may be specified")
+                Diagnostic::error(format!("{of}: only one of 'only' or 'except' may be specified"))
                     .detail(format!("The {of} has both."))
                     .at(second.span)
                     .also(first.span, "\"only\""),
@@ -57,7 +57,11 @@ impl Template {
 
     fn unknown(&self, key: &str, name: &Text, of: &str) -> Diagnostic {
         let names: Vec<&str> = self.builders.iter().map(|b| b.name.text.as_str()).collect();
-        let diagnostic = Diagnostic::error(format!("Builder '{}' not found", name.text))
+        let summary = match key {
+            "override" => format!("{of}: override '{}' doesn't exist", name.text),
+            _ => format!("{of}: '{key}' specified builder '{}' not found", name.text),
+        };
+        let diagnostic = Diagnostic::error(summary)
             .detail(format!(
                 "\"{key}\" of the {of} names \"{}\", and no builder has this name.",
                 name.text

@@ -278,7 +278,7 @@ impl Reader {
             let name = name.unwrap_or_else(|| type_name.clone());
             if let Some(first) = builders.iter().find(|b| b.name.text == name.text) {
                 self.diags.push(
-                    Diagnostic::error(format!("Builder with name '{}' already exists", name.text))
+                    Diagnostic::error(format!("builder with name '{}' already exists", name.text))
                         .detail(format!("{what} has the name of an earlier one."))
                         .at(name.span)
                         .also(first.name.span, "the earlier one")

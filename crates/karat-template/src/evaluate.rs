@@ -540,7 +540,10 @@ impl Evaluated {
         if diags.has_errors() { Err(diags) } else { Ok(body) }
     }
 
-    fn legacy_options<'a>(&'a self, block: &'a ComponentBlock) -> Option<(&'a Legacy, &'a Options)> {
+    fn legacy_options<'a>(
+        &'a self,
+        block: &'a ComponentBlock,
+    ) -> Option<(&'a Legacy, &'a Options)> {
         Some((self.legacy.as_ref()?, block.legacy.as_ref()?))
     }
 

@@ -169,8 +169,8 @@ impl Reader<'_> {
         if let Some(text) = text {
             let id = self.sources.add(name.as_str(), text.as_str());
             let (read, mut found) = karat_legacy::parse(id, &text);
-            if found.has_errors() && !text.trim_start().starts_with(['{', '[']) {
-                found = explained(found);
+            if found.has_errors() {
+                found = explained(found, text.trim_start().starts_with(['{', '[']));
             }
             self.diags.append(found);
             for path in &request.var_files {
@@ -228,14 +228,19 @@ impl Reader<'_> {
     }
 }
 
-/// What is no JSON at all was perhaps meant to be HCL.
-fn explained(found: Diagnostics) -> Diagnostics {
+/// Says first what the text was read as. What is no JSON at all was perhaps meant to be HCL.
+fn explained(found: Diagnostics, is_json: bool) -> Diagnostics {
     let mut diags = Diagnostics::new();
-    diags.extend(found.into_iter().map(|diagnostic| {
-        diagnostic.hint(
-            "It is read as a legacy JSON template; the name of an HCL template ends in .pkr.hcl \
-             or .pkr.json.",
-        )
+    diags.extend(found.into_iter().enumerate().map(|(index, mut diagnostic)| {
+        if index > 0 {
+            return diagnostic;
+        }
+        diagnostic.summary =
+            format!("Failed to parse file as legacy JSON template: {}", diagnostic.summary);
+        if is_json {
+            return diagnostic;
+        }
+        diagnostic.hint("The name of an HCL template ends in .pkr.hcl or .pkr.json.")
     }));
     diags
 }

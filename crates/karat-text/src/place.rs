@@ -140,16 +140,22 @@ impl Engine {
             })
             .func("env", ask("env", |a| one(a, Question::Environment)))
             .func("consul_key", ask("consul_key", |a| one(a, Question::Consul)))
-            .func("vault", ask("vault", |args| match args {
-                [path, key] => Some(Question::Vault((*path).into(), (*key).into())),
-                _ => None,
-            }))
-            .func("aws_secretsmanager", ask("aws_secretsmanager", |args| match args {
-                [name] => Some(Question::Aws((*name).into(), None)),
-                [name, ""] => Some(Question::Aws((*name).into(), None)),
-                [name, key] => Some(Question::Aws((*name).into(), Some((*key).into()))),
-                _ => None,
-            }))
+            .func(
+                "vault",
+                ask("vault", |args| match args {
+                    [path, key] => Some(Question::Vault((*path).into(), (*key).into())),
+                    _ => None,
+                }),
+            )
+            .func(
+                "aws_secretsmanager",
+                ask("aws_secretsmanager", |args| match args {
+                    [name] => Some(Question::Aws((*name).into(), None)),
+                    [name, ""] => Some(Question::Aws((*name).into(), None)),
+                    [name, key] => Some(Question::Aws((*name).into(), Some((*key).into()))),
+                    _ => None,
+                }),
+            )
             .func(
                 "aws_secretsmanager_raw",
                 ask("aws_secretsmanager_raw", |a| one(a, Question::AwsRaw)),
@@ -164,12 +170,9 @@ pub(crate) fn functions(place: &Place, template: Template) -> Template {
         Place::Legacy(_) | Place::Variable(_) => "\"variables\"",
     };
     let template = match place {
-        Place::Hcl => {
-            template.func("user", only_in("user", "legacy JSON templates; write var.NAME")).func(
-                "env",
-                only_in("env", "a default of a variable"),
-            )
-        }
+        Place::Hcl => template
+            .func("user", only_in("user", "legacy JSON templates; write var.NAME"))
+            .func("env", only_in("env", "a default of a variable")),
         Place::Legacy(variables) | Place::Variable(variables) => {
             let variables = Arc::clone(variables);
             template
@@ -250,7 +253,9 @@ mod tests {
         assert_eq!(render("{{ env `HOME` }}/{{ user `a` }}").unwrap(), "/root/x");
         assert_eq!(render("{{ env `HOME` | upper }}{{ env `NONE` }}").unwrap(), "/ROOT");
         assert_eq!(render("plain").unwrap(), "plain");
-        assert!(matches!(render("{{ user `b` }}"), Err(VariableError::Unset(r)) if r.contains("b")));
+        assert!(
+            matches!(render("{{ user `b` }}"), Err(VariableError::Unset(r)) if r.contains("b"))
+        );
         assert!(matches!(render("{{ vault `a` `b` }}"), Err(VariableError::Other(_))));
         assert!(matches!(render("{{ nosuch }}"), Err(VariableError::Other(_))));
     }

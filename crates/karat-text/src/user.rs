@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn what_looks_like_a_call_and_is_none_stays() {
-        for text in ["{{ .user }}", "{{ print \"user `a`\" }}", "{{ $user }}", "user `a`", "{{ user"]
+        for text in
+            ["{{ .user }}", "{{ print \"user `a`\" }}", "{{ $user }}", "user `a`", "{{ user"]
         {
             check(text, text);
         }

@@ -10,8 +10,8 @@ use crate::report::out;
 /// Image-as-code pipeline: builds golden machine images from Packer templates.
 ///
 /// Templates are read as they are. A template is a file (.pkr.hcl, .pkr.json), a folder of such
-/// files, or - for the standard input. Flags may be written with one dash or two, and come before
-/// the template.
+/// files, or a legacy template: a JSON file of any other name, or - for the standard input. Flags
+/// may be written with one dash or two, and come before the template.
 #[derive(Debug, Parser)]
 #[command(name = "karat", version, disable_version_flag = true, disable_help_subcommand = false)]
 pub(crate) struct Cli {

@@ -66,7 +66,8 @@ fn variables(template: &Template, lines: &mut Vec<Line>) {
         lines.push(Line::Say("  <No variables>".into()));
     } else {
         let width = all.iter().map(|v| v.name.text.len()).max().unwrap_or(0);
-        let (required, optional): (Vec<_>, Vec<_>) = all.iter().partition(|v| v.default.is_none());
+        let (required, optional): (Vec<&Variable>, Vec<&Variable>) =
+            all.into_iter().partition(|v| v.default.is_none());
         if !required.is_empty() {
             lines.push(Line::Say("Required variables:\n".into()));
             for variable in required {

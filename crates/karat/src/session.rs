@@ -9,9 +9,7 @@ use karat_engine::{Engine, RunOptions, RunRequest};
 use karat_hcl::diag::{Diagnostic, Diagnostics};
 use karat_plan::{Graph, Selection};
 use karat_saga::{Faults, Journal, Services};
-use karat_template::{
-    Build, DataFetcher, DataRequest, Evaluated, Given, Load, TemplateKind, load,
-};
+use karat_template::{Build, DataFetcher, DataRequest, Evaluated, Given, Load, TemplateKind, load};
 use karat_value::Value;
 use tokio_util::sync::CancellationToken;
 

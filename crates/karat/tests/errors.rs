@@ -1,4 +1,5 @@
-//! Runs the documents of `tests/suite/errors`. Their README says how they are written.
+//! Runs the documents of `tests/suite/errors` and `tests/suite/legacy`. Their READMEs say how they
+//! are written.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail so")]
 
@@ -10,18 +11,28 @@ use karat_testing::document::{self, Outcome};
 
 #[test]
 fn wrong_templates_are_told_what_is_wrong() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/suite/errors");
+    run("errors", "karat validate .", 40);
+}
+
+#[test]
+fn legacy_templates_are_read_as_packer_reads_them() {
+    run("legacy", "karat validate template.json", 40);
+}
+
+/// Runs the documents of one folder, in which there are `least` cases at least.
+fn run(suite: &str, command: &str, least: usize) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/suite").join(suite);
     let home = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_karat"), home.path().join("karat")).unwrap();
     let (mut all, wrong_exits) = (Outcome::default(), RefCell::default());
     for path in document::documents(&folder).unwrap() {
-        let mut case = Case::new(home.path(), &wrong_exits);
+        let mut case = Case::new(home.path(), command, &wrong_exits);
         all.add(&document::run(&path, |fence| case.step(&fence.info, &fence.text)).unwrap());
     }
     let wrong_exits = wrong_exits.into_inner();
     assert!(wrong_exits.is_empty(), "{}", wrong_exits.join("\n"));
     assert!(all.failures.is_empty(), "{}", all.failures);
-    assert!(all.compared >= 40, "only {} cases were found", all.compared);
+    assert!(all.compared >= least, "only {} cases were found", all.compared);
 }
 
 /// Files, and a command over them.
@@ -29,19 +40,20 @@ struct Case<'a> {
     home: &'a Path,
     wrong_exits: &'a RefCell<Vec<String>>,
     folder: tempfile::TempDir,
+    usual: &'a str,
     command: String,
     done: bool,
 }
 
 impl<'a> Case<'a> {
-    fn new(home: &'a Path, wrong_exits: &'a RefCell<Vec<String>>) -> Self {
+    fn new(home: &'a Path, usual: &'a str, wrong_exits: &'a RefCell<Vec<String>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { home, wrong_exits, folder, command: "karat validate .".into(), done: false }
+        Self { home, wrong_exits, folder, usual, command: usual.into(), done: false }
     }
 
     fn step(&mut self, info: &str, text: &str) -> Option<String> {
         if self.done {
-            *self = Self::new(self.home, self.wrong_exits);
+            *self = Self::new(self.home, self.usual, self.wrong_exits);
         }
         let mut words = info.split_whitespace();
         match (words.next(), words.next()) {
@@ -52,6 +64,7 @@ impl<'a> Case<'a> {
                 None
             }
             (Some("hcl"), None) => self.step("hcl main.pkr.hcl", text),
+            (Some("json"), None) => self.step("json template.json", text),
             (Some("console"), None) => {
                 self.command = text.trim().strip_prefix("$ ").unwrap().to_owned();
                 None

@@ -117,7 +117,7 @@ fn keys_of_other_case_count_and_stay() {
 
 #[test]
 fn wrong_shapes_are_told_with_their_places() {
-    bad("[]", &["1:1: Wrong type", "1:1: At least one builder must be defined"]);
+    bad("[]", &["1:1: Wrong type", "1:1: at least one builder must be defined"]);
     bad(&with("\"builder\": []"), &["2:1: Unknown root level key in template: 'builder'"]);
     bad(&with("\"_c\": 1"), &["2:7: Wrong type"]);
     bad(&with("\"description\": 1"), &["2:16: Wrong type"]);
@@ -146,7 +146,7 @@ fn wrong_shapes_are_told_with_their_places() {
     );
     bad(
         r#"{"builders": [{"type": "null"}, {"type": "null"}, {"x": 1}]}"#,
-        &["1:42: Builder with name 'null' already exists", "1:51: Builder 3: missing 'type'"],
+        &["1:42: builder with name 'null' already exists", "1:51: Builder 3: missing 'type'"],
     );
 }
 
@@ -158,9 +158,9 @@ fn names_have_to_be_those_of_builders() {
              \"post-processors\": [{\"type\": \"manifest\", \"only\": [\"null\"], \"except\": [\"y\"]}]",
         ),
         &[
-            "2:45: Builder 'nul' not found",
-            "2:66: Builder 'x' not found",
-            "3:71: Only one of \"only\" or \"except\" may be specified",
+            "2:45: provisioner 1: 'only' specified builder 'nul' not found",
+            "2:66: provisioner 1: override 'x' doesn't exist",
+            "3:71: post-processor 1.1: only one of 'only' or 'except' may be specified",
         ],
     );
 }

@@ -109,8 +109,7 @@ impl Planner<'_> {
     fn build(&mut self, builder: &Builder, name: &str) -> Build {
         let raw = &builder.name.text;
         let type_name = &builder.type_name.text;
-        let target =
-            if raw == type_name { name.to_owned() } else { format!("{type_name}.{name}") };
+        let target = if raw == type_name { name.to_owned() } else { format!("{type_name}.{name}") };
         let template = self.template;
         let provisioners = template.provisioners.iter().filter(|p| p.runs_in(raw));
         let provisioners = provisioners.map(|p| self.provisioner(p, raw)).collect();

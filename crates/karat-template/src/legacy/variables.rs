@@ -168,11 +168,8 @@ fn render_all(
                 }
                 Err(VariableError::Unset(reason)) => {
                     again = true;
-                    last_failure = Some((
-                        (*name).clone(),
-                        (*text).clone(),
-                        VariableError::Unset(reason),
-                    ));
+                    last_failure =
+                        Some(((*name).clone(), (*text).clone(), VariableError::Unset(reason)));
                 }
                 Err(error) => return Err(((*name).clone(), (*text).clone(), error)),
             }

@@ -146,7 +146,7 @@ pub(crate) fn run(args: BuildArgs, global: Global) -> Result<(), Failure> {
         session.need_builds()?;
         let selected = session.select(&args.select.only, &args.select.except)?;
         if selected.builds.is_empty() {
-            return Err(Failure::new("no builds to run")
+            return Err(Failure::new("No builds to run")
                 .hint("-only and -except leave none; `karat inspect` shows their names"));
         }
         let request = session.request(selected, options);

@@ -7,9 +7,7 @@ use clap::Args;
 use karat_component::Masker;
 use karat_eval::{Environment, Scope, console_eval};
 use karat_hcl::diag::{Diagnostics, SourceMap};
-use karat_template::{
-    Evaluated, Given, Load, NoData, TemplateKind, bare_console_scope, load,
-};
+use karat_template::{Evaluated, Given, Load, NoData, TemplateKind, bare_console_scope, load};
 
 use super::inspect;
 use crate::cli::{ConfigType, Global, TemplateArgs, assignment};
