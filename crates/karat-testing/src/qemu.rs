@@ -103,6 +103,13 @@ impl Qemu {
         self
     }
 
+    /// Processors; 2 unless set.
+    #[must_use]
+    pub fn processors(mut self, count: u32) -> Self {
+        self.processors = count;
+        self
+    }
+
     /// Makes a TCP port of the machine reachable; see [`Machine::port`]. Gives the machine a
     /// network card with outbound network.
     #[must_use]

@@ -53,7 +53,7 @@ async fn cloud_init_ssh_and_the_world() {
         // is asked: a connection that is closed with something unread is reset, answer and all.
         let serve = "cat >/run/systemd/system/web.socket <<'.'\n[Socket]\nListenStream=0.0.0.0:80\n\
                      Accept=yes\n.\nprintf '[Service]\\nStandardInput=socket\\n\
-                     ExecStart=/bin/sh -c \"dd bs=9999 count=1 of=/dev/null; echo mine\"\\n' \
+                     ExecStart=/bin/sh -c \"dd bs=9999 count=1 of=/dev/null status=none; echo mine\"\\n' \
                      >/run/systemd/system/web@.service; \
                      systemctl daemon-reload; systemctl start web.socket && \
                      curl -s --http0.9 http://127.0.0.1/";

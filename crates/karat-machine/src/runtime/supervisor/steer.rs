@@ -78,7 +78,7 @@ fn program(address: SocketAddrV4, map: RawFd) -> Vec<u8> {
         op(0x18, 1, 1, 0, map),        // r1 = the map …
         op(0x00, 0, 0, 0, 0),          // … in two parts
         op(0x85, 0, 0, 0, MAP_LOOKUP), // r0 = its entry
-        op(0x15, 0, 0, 6, 0),          // if there is none: end
+        op(0x15, 0, 0, 7, 0),          // if there is none: end
         op(0xbf, 7, 0, 0, 0),          // r7 = r0
         op(0xbf, 1, 6, 0, 0),          // r1 = the context
         op(0xbf, 2, 7, 0, 0),          // r2 = the socket
