@@ -38,7 +38,7 @@ const LAYERS: &[&[&str]] = &[
         "karat-postprocessors",
     ],
     // 5: edge
-    &["karat"],
+    &["karat-lsp", "karat"],
 ];
 
 /// Used by tests and chores only.

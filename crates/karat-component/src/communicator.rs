@@ -151,8 +151,18 @@ impl Lines {
         let buffer = &mut partial[usize::from(stream == Stream::Stderr)];
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             buffer.extend_from_slice(piece);
-            if buffer.ends_with(b"\n") || buffer.len() > LONGEST_LINE {
+            if buffer.ends_with(b"\n") {
                 self.emit(stream, std::mem::take(buffer));
+            } else if buffer.len() > LONGEST_LINE {
+                // Not within a secret, which would show in two halves.
+                let mut cut = self.events.masker().settled(buffer);
+                while cut > 0 && buffer.get(cut).is_some_and(|b| b & 0xc0 == 0x80) {
+                    cut -= 1;
+                }
+                if cut > 0 {
+                    let rest = buffer.split_off(cut);
+                    self.emit(stream, std::mem::replace(buffer, rest));
+                }
             }
         }
     }
@@ -392,6 +402,34 @@ mod tests {
         output.write(Stream::Stdout, b"o\n10%\r100%\nthree");
         drop(output);
         assert_eq!(*seen.lock().unwrap(), ["one", "two", "100%", "three"]);
+    }
+
+    #[test]
+    fn a_secret_in_two_writes_and_in_a_long_line_is_masked() {
+        let masker = Masker::new();
+        masker.add("s3cret-value");
+        let seen = Arc::new(Mutex::new(String::new()));
+        let sink = Arc::clone(&seen);
+        let events = Events::new(masker, move |e| {
+            if let EventKind::Output { line, .. } = e.kind {
+                sink.lock().unwrap().push_str(&line);
+            }
+        });
+        let output = Output::lines(&events);
+        output.write(Stream::Stdout, b"a s3cret-");
+        output.write(Stream::Stdout, b"value b\n");
+        // A line so long that it is cut, wherever the secret stands in it.
+        for before in LONGEST_LINE - 14..LONGEST_LINE + 2 {
+            output.write(Stream::Stderr, &vec![b'x'; before]);
+            output.write(Stream::Stderr, b"s3cret-");
+            output.write(Stream::Stderr, b"value");
+            output.write(Stream::Stderr, b"\n");
+        }
+        drop(output);
+        let seen = seen.lock().unwrap();
+        assert!(seen.starts_with("a <sensitive> b"), "{}", &seen[..30]);
+        assert_eq!(seen.matches("<sensitive>").count(), 17);
+        assert!(!seen.contains("s3c") && !seen.contains("lue"));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | `communicator.rs` | [`Communicator`]: how commands and files reach a machine |
 //! | `validate.rs` | [`ValidateContext`]: how a component says what is wrong with its options |
 //! | `event.rs`, `mask.rs` | the one stream of [`Event`]s, and what keeps secrets out of it |
+//! | `plugins.rs`, `known_plugins.rs` | which plugin of Packer's brings which component |
 //! | `registry.rs` | [`Components`]: the components of a program, by type |
 //! | `testing.rs` | the compliance harness (feature `testing`) |
 //!
@@ -21,7 +22,9 @@ mod communicator;
 mod data_source;
 mod error;
 mod event;
+mod known_plugins;
 mod mask;
+pub mod plugins;
 mod post_processor;
 mod provisioner;
 mod registry;
@@ -41,6 +44,7 @@ pub use communicator::{
 pub use data_source::{DataSource, DynDataSource, PreparedDataSource};
 pub use error::ComponentError;
 pub use event::{Event, EventKind, Events, Outcome, Stream};
+pub use known_plugins::PACKER;
 pub use mask::{MASK, Masker};
 pub use post_processor::{
     DynPostProcessor, PostProcessContext, PostProcessor, PreparedPostProcessor, Processed,

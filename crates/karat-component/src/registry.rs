@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use karat_config::{ComponentKind, Schema};
 use karat_saga::StepRegistry;
 
 use crate::{DynBuilder, DynDataSource, DynPostProcessor, DynProvisioner};
@@ -68,6 +69,33 @@ impl Components {
     /// The data sources, in the order in which they were added.
     pub fn data_sources(&self) -> &IndexMap<String, Arc<dyn DynDataSource>> {
         &self.data_sources
+    }
+
+    /// Whether there is a component of this kind and type.
+    pub fn has(&self, kind: ComponentKind, type_name: &str) -> bool {
+        self.types(kind).contains(&type_name)
+    }
+
+    /// The types of a kind, in the order in which they were added.
+    pub fn types(&self, kind: ComponentKind) -> Vec<&str> {
+        match kind {
+            ComponentKind::Source => self.builders.keys().map(String::as_str).collect(),
+            ComponentKind::Provisioner => self.provisioners.keys().map(String::as_str).collect(),
+            ComponentKind::PostProcessor => {
+                self.post_processors.keys().map(String::as_str).collect()
+            }
+            ComponentKind::DataSource => self.data_sources.keys().map(String::as_str).collect(),
+        }
+    }
+
+    /// The options of a component.
+    pub fn schema(&self, kind: ComponentKind, type_name: &str) -> Option<Schema> {
+        match kind {
+            ComponentKind::Source => self.builders.get(type_name).map(|c| c.schema()),
+            ComponentKind::Provisioner => self.provisioners.get(type_name).map(|c| c.schema()),
+            ComponentKind::PostProcessor => self.post_processors.get(type_name).map(|c| c.schema()),
+            ComponentKind::DataSource => self.data_sources.get(type_name).map(|c| c.schema()),
+        }
     }
 
     /// The steps of all builders.

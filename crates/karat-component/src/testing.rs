@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Artifact, BuildInfo, Communicator, ComponentError, DynBuilder, DynDataSource, DynPostProcessor,
     DynProvisioner, Event, EventKind, Events, Generated, Masker, PostProcessContext,
-    PrepareContext, PreparedPostProcessor, PreparedProvisioner, ProvisionContext,
+    PrepareContext, PreparedDataSource, PreparedPostProcessor, PreparedProvisioner,
+    ProvisionContext,
 };
 
 /// How long a component may take to end after it was cancelled.
@@ -460,6 +461,20 @@ pub fn post_processor(
     component: impl DynPostProcessor + 'static,
     options: &serde_json::Value,
 ) -> Box<dyn PreparedPostProcessor> {
+    let mut diags = Diagnostics::new();
+    let cx = PrepareContext { component: component.type_name().into(), ..Default::default() };
+    let prepared = Arc::new(component).prepare(&body(options), &cx, &mut diags);
+    prepared.unwrap_or_else(|| panic!("the block is refused: {diags:?}"))
+}
+
+/// A data source of a valid block.
+///
+/// # Panics
+/// With what is wrong with the block.
+pub fn data_source(
+    component: impl DynDataSource + 'static,
+    options: &serde_json::Value,
+) -> Box<dyn PreparedDataSource> {
     let mut diags = Diagnostics::new();
     let cx = PrepareContext { component: component.type_name().into(), ..Default::default() };
     let prepared = Arc::new(component).prepare(&body(options), &cx, &mut diags);

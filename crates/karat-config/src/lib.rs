@@ -24,10 +24,12 @@ extern crate self as karat_config;
 mod body;
 mod decode;
 mod duration;
+mod kind;
 mod schema;
 
 pub use body::{Attribute, Block, Body};
 pub use decode::{Config, Decoder, OptionValue};
 pub use duration::{Duration, DurationError};
 pub use karat_config_derive::Config;
+pub use kind::ComponentKind;
 pub use schema::{OptionKind, OptionSchema, OptionType, Schema};

@@ -1,5 +1,6 @@
 //! From blocks of a template to components with a proved configuration.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,14 +8,16 @@ use karat_component::{
     Artifact, BuildInfo, Components, DynBuilder, Generated, PrepareContext, PreparedBuilder,
     PreparedPostProcessor, PreparedProvisioner,
 };
-use karat_config::{Body, Schema};
+use karat_config::{Body, ComponentKind, Schema};
 use karat_functions::World;
-use karat_hcl::diag::{Diagnostic, Diagnostics, Severity};
+use karat_hcl::diag::{Diagnostics, Severity};
 use karat_template::{
     ArtifactKey, Build, ComponentBlock, Evaluated, Inputs, PostProcessorBlock, ProvisionerBlock,
     TextContext,
 };
 use karat_value::Value;
+
+use crate::unknown::{own_type, unknown_component};
 
 /// The artifacts of the builds that are done.
 pub(crate) type Artifacts = BTreeMap<ArtifactKey, Value>;
@@ -64,17 +67,23 @@ impl Preparer {
         if self.template.legacy().is_some() { "builder" } else { "source" }
     }
 
+    /// A component's type as its plugin names it.
+    fn own_type<'a>(&self, kind: ComponentKind, type_name: &'a str) -> Cow<'a, str> {
+        own_type(&self.components, kind, type_name, self.template.plugins())
+    }
+
+    fn unknown(&self, kind: ComponentKind, block: &ComponentBlock) -> Diagnostics {
+        let plugins = self.template.plugins();
+        let (name, span) = (&block.type_name, block.type_span);
+        let word = if kind == ComponentKind::Source { self.source_word() } else { kind.word() };
+        unknown_component(&self.components, (kind, word), name, span, plugins).into()
+    }
+
     /// The builder of the build's type.
     pub(crate) fn builder(&self) -> Result<Arc<dyn DynBuilder>, Diagnostics> {
-        let builders = self.components.builders();
-        builders.get(&self.build.source_type).cloned().ok_or_else(|| {
-            unknown_type(
-                self.source_word(),
-                &self.build.source,
-                builders.keys().map(String::as_str),
-            )
-            .into()
-        })
+        let name = self.own_type(ComponentKind::Source, &self.build.source_type);
+        let found = self.components.builders().get(name.as_ref()).cloned();
+        found.ok_or_else(|| self.unknown(ComponentKind::Source, &self.build.source))
     }
 
     /// The source.
@@ -93,11 +102,10 @@ impl Preparer {
         block: &ProvisionerBlock,
         generated: Option<&Generated>,
     ) -> Result<Box<dyn PreparedProvisioner>, Diagnostics> {
-        let all = self.components.provisioners();
         let name = &block.component.type_name;
-        let Some(component) = all.get(name) else {
-            let known = all.keys().map(String::as_str);
-            return Err(unknown_type("provisioner", &block.component, known).into());
+        let own = self.own_type(ComponentKind::Provisioner, name);
+        let Some(component) = self.components.provisioners().get(own.as_ref()) else {
+            return Err(self.unknown(ComponentKind::Provisioner, &block.component));
         };
         let inputs = self.inputs(generated);
         let body =
@@ -114,11 +122,10 @@ impl Preparer {
         block: &PostProcessorBlock,
         generated: Option<&Generated>,
     ) -> Result<Box<dyn PreparedPostProcessor>, Diagnostics> {
-        let all = self.components.post_processors();
         let name = &block.component.type_name;
-        let Some(component) = all.get(name) else {
-            let known = all.keys().map(String::as_str);
-            return Err(unknown_type("post-processor", &block.component, known).into());
+        let own = self.own_type(ComponentKind::PostProcessor, name);
+        let Some(component) = self.components.post_processors().get(own.as_ref()) else {
+            return Err(self.unknown(ComponentKind::PostProcessor, &block.component));
         };
         let inputs = self.inputs(generated);
         let body =
@@ -156,12 +163,14 @@ impl Preparer {
 
     /// The schema of a component, if its type is known.
     pub(crate) fn provisioner_schema(&self, name: &str) -> Option<Schema> {
-        self.components.provisioners().get(name).map(|c| c.schema())
+        let kind = ComponentKind::Provisioner;
+        self.components.schema(kind, &self.own_type(kind, name))
     }
 
     /// The schema of a component, if its type is known.
     pub(crate) fn post_processor_schema(&self, name: &str) -> Option<Schema> {
-        self.components.post_processors().get(name).map(|c| c.schema())
+        let kind = ComponentKind::PostProcessor;
+        self.components.schema(kind, &self.own_type(kind, name))
     }
 
     /// Diagnostics in one text, for an event or a build's error.
@@ -190,17 +199,6 @@ fn finish<T>(prepared: Option<T>, diags: Diagnostics) -> Result<T, Diagnostics> 
         Some(prepared) if !diags.has_errors() => Ok(prepared),
         _ => Err(diags),
     }
-}
-
-fn unknown_type<'a>(
-    what: &str,
-    block: &ComponentBlock,
-    known: impl Iterator<Item = &'a str>,
-) -> Diagnostic {
-    Diagnostic::error(format!("Unknown {what} type \"{}\"", block.type_name))
-        .at(block.type_span)
-        .detail(format!("This program has no {what} of the type \"{}\".", block.type_name))
-        .did_you_mean(&block.type_name, known)
 }
 
 /// The attributes of an artifact as the value of `artifact.BUILD.TYPE.NAME`.

@@ -10,7 +10,8 @@ use karat_hcl::schema::Schema;
 use crate::build::ComponentBlock;
 use crate::build_block::{self, BuildBlock};
 use crate::legacy;
-use crate::packer_block::{self, PluginRequirement};
+use crate::packer_block;
+use crate::plugin_requirement::PluginRequirement;
 use crate::variables::{self, VarFile, VariableBlock};
 
 /// A template that was read, not evaluated yet.

@@ -16,51 +16,13 @@ use crate::body::evaluate_body;
 use crate::build::{
     ArtifactKey, Build, BuildOutline, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
 };
+use crate::data::{DataFetcher, DataKey, data_value};
 use crate::legacy::{self, Legacy, Machine, Options};
 use crate::load::Loaded;
 use crate::names::{Names, object, surroundings};
+use crate::plugin_requirement::PluginRequirement;
 use crate::text::{TextContext, render};
 use crate::variables::{Given, Resolver, Variable, add_names};
-
-/// A data source that is to be fetched.
-#[derive(Debug)]
-pub struct DataRequest<'a> {
-    /// Its type.
-    pub type_name: &'a str,
-    /// Its name.
-    pub name: &'a str,
-    /// Where it stands.
-    pub span: Span,
-    /// Its options.
-    pub body: Body,
-}
-
-/// Fetches data sources for an evaluation.
-pub trait DataFetcher {
-    /// The options of a type; `None` if the type is unknown.
-    fn schema(&self, type_name: &str) -> Option<Schema>;
-
-    /// The value of a data source. While a template is only validated, an unknown value of its
-    /// type.
-    ///
-    /// # Errors
-    /// What is wrong with the request, or why it could not be answered.
-    fn fetch(&self, request: &DataRequest<'_>) -> Result<Value, Diagnostics>;
-}
-
-/// Knows no data source.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoData;
-
-impl DataFetcher for NoData {
-    fn schema(&self, _: &str) -> Option<Schema> {
-        None
-    }
-
-    fn fetch(&self, _: &DataRequest<'_>) -> Result<Value, Diagnostics> {
-        Ok(Value::dynamic())
-    }
-}
 
 /// A template whose variables, locals and data sources have their values.
 #[derive(Clone, Debug)]
@@ -75,6 +37,7 @@ pub struct Evaluated {
     outlines: Vec<BuildOutline>,
     secrets: Vec<String>,
     legacy: Option<Legacy>,
+    plugins: Vec<PluginRequirement>,
 }
 
 /// What an evaluation of a component's block works with.
@@ -168,7 +131,8 @@ impl Loaded {
         work.all();
         let Work { mut names, mut locals, failed, fetched, mut secrets, .. } = work;
         names.insert("local".into(), object(locals.iter().map(|(n, v)| (n, v.clone()))));
-        let data = (!self.template.data.is_empty()).then(|| data_value(&fetched));
+        let data = (!self.template.data.is_empty())
+            .then(|| data_value(fetched.iter().map(|(k, v)| (k, v.clone()))));
         // In the order of the text, not in that in which they needed each other.
         let place: IndexMap<&str, usize> =
             self.template.locals.keys().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
@@ -188,6 +152,7 @@ impl Loaded {
             outlines: Vec::new(),
             secrets,
             legacy: None,
+            plugins: self.template.plugins.clone(),
         };
         rejected.iter().for_each(|value| collect_secrets(value, &mut evaluated.secrets));
         let (builds, outlines) = evaluated.expand(&self.template, world, &mut self.diags);
@@ -241,15 +206,6 @@ fn collect_secrets(value: &Value, secrets: &mut Vec<String>) {
     }
 }
 
-/// The values by type and name.
-fn data_value(fetched: &IndexMap<(String, String), Value>) -> Value {
-    let mut by_type: IndexMap<&str, Vec<(&str, Value)>> = IndexMap::new();
-    for ((type_name, name), value) in fetched {
-        by_type.entry(type_name).or_default().push((name, value.clone()));
-    }
-    object(by_type.into_iter().map(|(t, values)| (t, object(values))))
-}
-
 /// A thing that has to be evaluated before others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
@@ -257,23 +213,24 @@ enum Node {
     Data(String, String),
 }
 
-struct Work<'a> {
-    template: &'a Template,
-    world: &'a dyn World,
-    data: &'a dyn DataFetcher,
+pub(crate) struct Work<'a> {
+    pub(crate) template: &'a Template,
+    pub(crate) world: &'a dyn World,
+    pub(crate) data: &'a dyn DataFetcher,
     names: Names,
     locals: IndexMap<String, Value>,
     /// Locals whose value could not be found; unknown values stand for them.
     failed: IndexSet<String>,
-    fetched: IndexMap<(String, String), Value>,
+    pub(crate) fetched: IndexMap<DataKey, Value>,
     /// What is being evaluated, each needed by the one before, and where it is named.
     open: Vec<(Node, Span)>,
     secrets: Vec<String>,
-    diags: &'a mut Diagnostics,
+    pub(crate) diags: &'a mut Diagnostics,
 }
 
 impl Work<'_> {
     fn all(&mut self) {
+        self.fetch_data();
         for (name, local) in &self.template.locals {
             self.local(name, local.span);
         }
@@ -283,7 +240,7 @@ impl Work<'_> {
     }
 
     /// Evaluates what an expression names first.
-    fn needs(&mut self, uses: &[Reference]) {
+    pub(crate) fn needs(&mut self, uses: &[Reference]) {
         for reference in uses {
             let step = |i: usize| reference.steps.get(i).and_then(|s| s.name());
             match (reference.root.name.as_str(), step(0), step(1)) {
@@ -382,7 +339,11 @@ impl Work<'_> {
 
     /// The names that an expression with these references sees. Of locals and data sources only
     /// those that it names are there, so that the cost does not grow with the template.
-    fn scope<'e>(&self, environment: &'e Environment<'e>, uses: &[Reference]) -> Scope<'e> {
+    pub(crate) fn scope<'e>(
+        &self,
+        environment: &'e Environment<'e>,
+        uses: &[Reference],
+    ) -> Scope<'e> {
         let mut scope = Scope::new(environment);
         for (name, value) in &self.names {
             scope.set(name.clone(), value.clone());
@@ -406,7 +367,9 @@ impl Work<'_> {
             scope.set("local", object(values));
         }
         if !self.template.data.is_empty() && !of("data").is_empty() {
-            scope.set("data", data_value(&self.fetched));
+            // One in a circle has no value; that was told.
+            let value = |key| self.fetched.get(key).cloned().unwrap_or_else(Value::dynamic);
+            scope.set("data", data_value(self.template.data.keys().map(|key| (key, value(key)))));
         }
         scope
     }
@@ -418,39 +381,17 @@ impl Work<'_> {
         if self.fetched.contains_key(&key) || !self.enter(node, span) {
             return;
         }
-        let Some(schema) = self.data.schema(type_name) else {
-            self.diags.push(
-                Diagnostic::error(format!("Unknown data source type \"{type_name}\""))
-                    .at(block.type_span)
-                    .detail(format!(
-                        "This program has no data source of the type \"{type_name}\"."
-                    )),
-            );
-            self.fetched.insert(key, Value::dynamic());
-            self.open.pop();
-            return;
-        };
-        let mut found = Vec::new();
-        each_expression(&block.body, &mut |expr| found.extend(references(expr)));
-        deep(|| self.needs(&found));
-        let environment = Environment::new(self.world, self.template.root.as_path());
-        let scope = self.scope(&environment, &found);
-        let before = self.diags.len();
-        let body = evaluate_body(&block.body, block.header, &schema, &scope, self.diags);
-        let failed = self.diags.iter().skip(before).any(Diagnostic::is_error);
-        let request = DataRequest { type_name, name, span: block.header, body };
-        let value = if failed { Ok(Value::dynamic()) } else { self.data.fetch(&request) };
-        let value = value.unwrap_or_else(|diags| {
-            self.diags.append(diags);
-            Value::dynamic()
-        });
-        self.fetched.insert(key, value);
+        // All others were fetched before: this one is in a circle, which is found on the way.
+        let mut uses = Vec::new();
+        each_expression(&block.body, &mut |expr| uses.extend(references(expr)));
+        deep(|| self.needs(&uses));
+        self.fetched.insert(key, Value::dynamic());
         self.open.pop();
     }
 }
 
 /// Calls `f` with enough stack for a long chain of values that need each other.
-fn deep<R>(f: impl FnOnce() -> R) -> R {
+pub(crate) fn deep<R>(f: impl FnOnce() -> R) -> R {
     stacker::maybe_grow(256 * 1024, 4 * 1024 * 1024, f)
 }
 
@@ -495,6 +436,7 @@ impl Evaluated {
             outlines: Vec::new(),
             secrets: Vec::new(),
             legacy: Some(legacy),
+            plugins: Vec::new(),
         }
     }
 
@@ -575,6 +517,11 @@ impl Evaluated {
     /// The builds in the order of the text.
     pub fn builds(&self) -> &[Build] {
         &self.builds
+    }
+
+    /// The plugins that the template asks for.
+    pub fn plugins(&self) -> &[PluginRequirement] {
+        &self.plugins
     }
 
     /// The texts that must not be shown.

@@ -19,7 +19,7 @@ impl DataFetcher for Echo {
         Some(Schema::default())
     }
 
-    fn fetch(&self, request: &DataRequest<'_>) -> Result<Value, Diagnostics> {
+    fn fetch(&self, request: DataRequest) -> Result<Value, Diagnostics> {
         let all = request.body.attributes.iter();
         Ok(Value::object_of(all.map(|(n, a)| (n.as_str(), a.value.clone()))))
     }

@@ -27,6 +27,9 @@ enum Command {
     Inspect(commands::inspect::InspectArgs),
     Console(commands::console::ConsoleArgs),
     Fmt(commands::fmt::FmtArgs),
+    Init(commands::init::InitArgs),
+    #[command(alias = "plugin")]
+    Plugins(commands::plugins::PluginsArgs),
     Recover(commands::recover::RecoverArgs),
     Runs(commands::runs::RunsArgs),
     Logs(commands::logs::LogsArgs),
@@ -34,6 +37,7 @@ enum Command {
     VerifyBuild(commands::verify_build::VerifyBuildArgs),
     Gc(commands::gc::GcArgs),
     Docs(commands::docs::DocsArgs),
+    Lsp(commands::lsp::LspArgs),
     Completion(commands::completion::CompletionArgs),
     Version(commands::version::VersionArgs),
 }
@@ -165,6 +169,8 @@ fn dispatch(cli: Cli, global: Global) -> Result<(), Failure> {
         Command::Inspect(args) => commands::inspect::run(args, global),
         Command::Console(args) => commands::console::run(args, global),
         Command::Fmt(args) => commands::fmt::run(args),
+        Command::Init(args) => commands::init::run(args, global),
+        Command::Plugins(args) => commands::plugins::run(args, global),
         Command::Recover(args) => commands::recover::run(args),
         Command::Runs(args) => commands::runs::run(args),
         Command::Logs(args) => commands::logs::run(args),
@@ -172,6 +178,7 @@ fn dispatch(cli: Cli, global: Global) -> Result<(), Failure> {
         Command::VerifyBuild(args) => commands::verify_build::run(args, global),
         Command::Gc(args) => commands::gc::run(args),
         Command::Docs(args) => commands::docs::run(args),
+        Command::Lsp(args) => commands::lsp::run(&args),
         Command::Completion(args) => commands::completion::run(args),
         Command::Version(args) => commands::version::run(args, global),
     }

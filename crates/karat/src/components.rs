@@ -5,6 +5,9 @@ use karat_component::Components;
 /// Everything that a template can name.
 pub(crate) fn all() -> Components {
     Components::new()
+        .data_source(karat_data::External)
+        .data_source(karat_data::ExternalRaw)
+        .data_source(karat_data::Http)
         .data_source(karat_data::Null)
         .builder(karat_builders::Null)
         .builder(karat_builders::File)

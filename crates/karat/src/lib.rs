@@ -6,6 +6,7 @@
 //! | `commands/VERB.rs` | one command each |
 //! | `components.rs` | the one list of components |
 //! | `manual.rs` | what the manual's reference is made from |
+//! | `data.rs` | fetches the data sources of a template |
 //! | `session.rs` | from the command line to a loaded template and an engine |
 //! | `legacy.rs` | what `inspect` and `console` show of a legacy template |
 //! | `report/` | what a person or a program sees |
@@ -15,6 +16,7 @@
 mod cli;
 mod commands;
 mod components;
+mod data;
 mod env;
 mod error;
 mod goflags;

@@ -3,19 +3,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use karat_component::{Masker, PrepareContext, Prompt};
-use karat_config::Schema;
+use karat_component::{Masker, Prompt};
 use karat_engine::{Engine, RunOptions, RunRequest};
-use karat_hcl::diag::{Diagnostic, Diagnostics};
+use karat_hcl::diag::Diagnostics;
 use karat_plan::{Graph, Selection};
 use karat_saga::{Faults, Journal, Services};
-use karat_template::{Build, DataFetcher, DataRequest, Evaluated, Given, Load, TemplateKind, load};
-use karat_value::Value;
-use tokio_util::sync::CancellationToken;
+use karat_template::{Build, ComponentUse, Evaluated, Given, Load, TemplateKind, load};
 
 use crate::cli::{ConfigType, TemplateArgs};
+use crate::data::{Data, Known};
 use crate::error::Failure;
 use crate::report::diagnostics::Renderer;
+use crate::report::out;
 use crate::world::{Frozen, System};
 use crate::{components, env};
 
@@ -27,49 +26,11 @@ pub(crate) struct Session {
     pub(crate) masker: Masker,
     pub(crate) path: PathBuf,
     pub(crate) has_builds: bool,
+    /// The components that the template names.
+    pub(crate) uses: Vec<ComponentUse>,
     /// How many of the problems are of the text itself and of the values given.
     early: usize,
     colour: bool,
-}
-
-/// Fetches data sources, or leaves them unknown.
-struct Data {
-    components: karat_component::Components,
-    run: bool,
-}
-
-impl DataFetcher for Data {
-    fn schema(&self, type_name: &str) -> Option<Schema> {
-        self.components.data_sources().get(type_name).map(|c| c.schema())
-    }
-
-    fn fetch(&self, request: &DataRequest<'_>) -> Result<Value, Diagnostics> {
-        let Some(source) = self.components.data_sources().get(request.type_name) else {
-            return Ok(Value::dynamic());
-        };
-        let cx = PrepareContext {
-            component: format!("data source \"{}\"", request.type_name),
-            planning: !self.run,
-            ..PrepareContext::default()
-        };
-        let mut diags = Diagnostics::new();
-        let prepared = Arc::clone(source).prepare(&request.body, &cx, &mut diags);
-        let Some(prepared) = prepared else { return Err(diags) };
-        if !self.run {
-            return Ok(Value::unknown(source.output()));
-        }
-        let services = Services::new();
-        let fetched = tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current()
-                .block_on(prepared.fetch(&services, &CancellationToken::new()))
-        });
-        fetched.map_err(|error| {
-            Diagnostic::error(format!("Data source {}.{} failed", request.type_name, request.name))
-                .at(request.span)
-                .detail(format!("{}.", error.chain()))
-                .into()
-        })
-    }
 }
 
 impl Session {
@@ -103,16 +64,15 @@ impl Session {
         };
         let given = Given { flags: args.var.clone(), warn_undeclared };
         let world = Arc::new(System::new());
-        let data = Data { components: components::all(), run: run_data };
+        let data = Data::new(components::all(), run_data);
         let mut loaded = load(&request, world.as_ref());
         let template = loaded.evaluate(&given, world.as_ref(), &data);
-        // The second evaluation finds the same problems; those of the first are shown.
+        // The second evaluation finds the same problems; those of the first are shown. Data sources
+        // are fetched once: it takes what the first was given.
         let mut again = load(&request, world.as_ref());
-        let frozen = again.evaluate(&given, &Frozen(Arc::clone(&world)), &data);
-        let masker = Masker::new();
-        for secret in template.secrets() {
-            masker.add(secret);
-        }
+        let frozen = again.evaluate(&given, &Frozen(Arc::clone(&world)), &Known(&data));
+        let masker = out::masker().clone();
+        masker.add_all(template.secrets().iter().map(String::as_str));
         Ok(Self {
             template: Arc::new(template),
             frozen: Arc::new(frozen),
@@ -120,6 +80,7 @@ impl Session {
             masker,
             path,
             has_builds: loaded.template.has_builds(),
+            uses: loaded.template.uses(),
             early: loaded.early,
             colour,
         })

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use karat_saga::Cancellation;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::report::{Report, out};
 
@@ -39,4 +41,32 @@ pub(crate) fn watch(
         }
     });
     Ok(())
+}
+
+/// Listens until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Listener(AbortHandle);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Cancels `token` when the process is told to end. Has to be called in a runtime.
+///
+/// # Errors
+/// When the system lets no handler be set.
+pub(crate) fn cancel_on_signal(token: CancellationToken) -> std::io::Result<Listener> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            Some(()) = interrupt.recv() => {}
+            Some(()) = terminate.recv() => {}
+            else => return,
+        }
+        token.cancel();
+    });
+    Ok(Listener(task.abort_handle()))
 }

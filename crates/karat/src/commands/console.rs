@@ -63,7 +63,7 @@ For expressions of HCL templates start it with -config-type=hcl2.";
 
 pub(crate) fn run(args: ConsoleArgs, global: Global) -> Result<(), Failure> {
     let world = System::new();
-    let masker = Masker::new();
+    let masker = out::masker();
     let Some(template) = args.template else {
         if args.config_type != Some(ConfigType::Hcl2) {
             // The variables of a template in which there is nothing else.
@@ -71,7 +71,7 @@ pub(crate) fn run(args: ConsoleArgs, global: Global) -> Result<(), Failure> {
             return match template.legacy() {
                 Some(legacy) => {
                     let answers = Texts::new(legacy, "", &world);
-                    Console { answers: &answers, masker: &masker, global }.run()
+                    Console { answers: &answers, masker, global }.run()
                 }
                 None => Ok(()),
             };
@@ -81,7 +81,7 @@ pub(crate) fn run(args: ConsoleArgs, global: Global) -> Result<(), Failure> {
         let environment = Environment::new(&world, "");
         let scope = bare_console_scope(&environment, &world);
         let answers = Expressions { scope, variables: inspect::no_values() };
-        return Console { answers: &answers, masker: &masker, global }.run();
+        return Console { answers: &answers, masker, global }.run();
     };
     let template = TemplateArgs {
         var: args.var,
@@ -98,7 +98,8 @@ pub(crate) fn run(args: ConsoleArgs, global: Global) -> Result<(), Failure> {
     }
     let environment = session.template.environment(&world);
     let scope = session.template.console_scope(&environment);
-    let answers = Expressions { scope, variables: inspect::values(&session.template) };
+    let answers =
+        Expressions { scope, variables: inspect::values(&session.template, &session.masker) };
     Console { answers: &answers, masker: &session.masker, global }.run()
 }
 

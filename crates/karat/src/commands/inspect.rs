@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use karat_component::Masker;
 use karat_template::{BuildOutline, Evaluated};
 use karat_value::{Value, print};
 use serde_json::json;
@@ -41,11 +42,12 @@ pub(crate) fn run(args: InspectArgs, global: Global) -> Result<(), Failure> {
         return Ok(());
     }
     let text = if args.json {
-        serde_json::to_string_pretty(&as_json(&session))?
+        out::masked_line(&serde_json::to_string_pretty(&as_json(&session))?);
+        return Ok(());
     } else {
         let parts = [
             "Packer Inspect: HCL2 mode\n\n".to_owned(),
-            values(&session.template),
+            values(&session.template, &session.masker),
             "\n".to_owned(),
             builds(session.template.outlines()),
         ];
@@ -61,19 +63,19 @@ pub(crate) fn run(args: InspectArgs, global: Global) -> Result<(), Failure> {
 }
 
 /// Variables and locals with their values, by name.
-pub(crate) fn values(template: &Evaluated) -> String {
+pub(crate) fn values(template: &Evaluated, masker: &Masker) -> String {
     let mut text = String::from("> input-variables:\n\n");
     let mut variables: Vec<_> =
         template.variables().iter().map(|(name, v)| (name, &v.value)).collect();
     variables.sort_by_key(|(name, _)| *name);
     for (name, value) in variables {
-        let _ = writeln!(text, "var.{name}: {}", shown(value));
+        let _ = writeln!(text, "var.{name}: {}", shown(value, masker));
     }
     text.push_str("\n> local-variables:\n\n");
     let mut locals: Vec<_> = template.locals().iter().collect();
     locals.sort_by_key(|(name, _)| *name);
     for (name, value) in locals {
-        let _ = writeln!(text, "local.{name}: {}", shown(value));
+        let _ = writeln!(text, "local.{name}: {}", shown(value, masker));
     }
     text
 }
@@ -83,8 +85,9 @@ pub(crate) fn no_values() -> String {
     "> input-variables:\n\n\n> local-variables:\n\n".to_owned()
 }
 
-fn shown(value: &Value) -> String {
-    print::quote(&print::console(value))
+/// Masked before it is quoted: quotes within quotes would hide a secret from the masker.
+fn shown(value: &Value, masker: &Masker) -> String {
+    print::quote(&masker.mask(&print::console(value)))
 }
 
 fn builds(outlines: &[BuildOutline]) -> String {
@@ -133,28 +136,31 @@ fn named((type_name, name): &(String, Option<String>)) -> String {
 
 fn as_json(session: &Session) -> serde_json::Value {
     let template = &session.template;
+    let shown = |mut json: serde_json::Value| {
+        session.masker.mask_json(&mut json);
+        json
+    };
     let variables = template.variables().values().map(|v| {
         json!({
             "name": v.name,
-            "description": v.description,
+            "description": shown(json!(v.description)),
             "type": v.value.ty().to_string(),
             "sensitive": v.sensitive,
             "set": v.is_set,
-            "value": masked(&v.value),
-            "default": v.default.as_ref().map(|d| if v.sensitive { json!(MASK) } else { masked(d) }),
+            "value": shown(masked(&v.value)),
+            "default": v.default.as_ref().map(|d| if v.sensitive { json!(MASK) } else { shown(masked(d)) }),
         })
     });
     let locals = template
         .locals()
         .iter()
-        .map(|(name, value)| json!({ "name": name, "value": masked(value) }));
-    let component =
-        |(type_name, name): &(String, Option<String>)| json!({ "type": type_name, "name": name });
+        .map(|(name, value)| json!({ "name": name, "value": shown(masked(value)) }));
+    let component = |(type_name, name): &(String, Option<String>)| json!({ "type": type_name, "name": shown(json!(name)) });
     let builds = template.outlines().iter().map(|build| {
         json!({
-            "name": build.name,
-            "description": build.description,
-            "sources": build.sources,
+            "name": shown(json!(build.name)),
+            "description": shown(json!(build.description)),
+            "sources": shown(json!(build.sources)),
             "provisioners": build.provisioners.iter().map(component).collect::<Vec<_>>(),
             "error_cleanup_provisioner": build.error_cleanup.as_ref().map(component),
             "post_processors": build.chains.iter()

@@ -44,7 +44,9 @@ pub(crate) fn run(args: PlanArgs, _: Global) -> Result<(), Failure> {
         session.report(&engine.validate(&request))?;
         let plans = engine.plan(&request).await?;
         if args.json {
-            out::stdout_line(&serde_json::to_string_pretty(&plans)?);
+            let mut plans = serde_json::to_value(&plans)?;
+            session.masker.mask_json(&mut plans);
+            out::masked_line(&serde_json::to_string_pretty(&plans)?);
         } else {
             out::stdout(&session.masker.mask(&text(&plans, args.inputs)));
         }

@@ -11,7 +11,7 @@ pub(crate) struct Json;
 impl Report for Json {
     fn event(&self, event: &Event) {
         if let Ok(text) = serde_json::to_string(event) {
-            out::stdout_line(&text);
+            out::masked_line(&text);
         }
     }
 }

@@ -90,8 +90,10 @@ pub(crate) fn now(target: &str, category: &str, args: &[&str]) {
 
 /// Prints one record.
 pub(crate) fn record(seconds: u64, target: &str, category: &str, args: &[&str]) {
-    let args: Vec<String> = args.iter().map(|a| escape(a)).collect();
-    out::stdout_line(&format!("{seconds},{target},{category},{}", args.join(",")));
+    let masker = out::masker();
+    let args: Vec<String> = args.iter().map(|a| escape(&masker.mask(a))).collect();
+    let target = masker.mask(target);
+    out::masked_line(&format!("{seconds},{target},{category},{}", args.join(",")));
 }
 
 fn escape(value: &str) -> String {

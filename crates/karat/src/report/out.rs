@@ -1,9 +1,21 @@
 //! The one door to the terminal.
 //!
+//! Whatever passes it is masked, so that a secret which a report overlooks does not show.
+//!
 //! A reader that went away (`karat … | head`) ends the program quietly, as other programs do.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use karat_component::Masker;
+
+static MASKER: OnceLock<Masker> = OnceLock::new();
+
+/// The secrets of the process: what is added here shows nowhere.
+pub(crate) fn masker() -> &'static Masker {
+    MASKER.get_or_init(Masker::new)
+}
 
 /// Errors go to stdout when the program was started as `packer`, as Packer's do.
 static ERRORS_TO_STDOUT: AtomicBool = AtomicBool::new(false);
@@ -15,6 +27,16 @@ pub(crate) fn errors_to_stdout() {
 
 /// Writes data, or what a person asked for.
 pub(crate) fn stdout(text: &str) {
+    masked(&masker().mask(text));
+}
+
+/// Writes a line for programs whose texts were masked one by one, before they were put into a form
+/// that masking would break.
+pub(crate) fn masked_line(text: &str) {
+    masked(&format!("{text}\n"));
+}
+
+fn masked(text: &str) {
     let mut out = io::stdout().lock();
     written(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
@@ -30,7 +52,7 @@ pub(crate) fn stderr_line(text: &str) {
         return stdout_line(text);
     }
     // Where stderr cannot be written to, there is nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", masker().mask(text));
 }
 
 fn written(result: io::Result<()>) {
