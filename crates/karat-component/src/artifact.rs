@@ -36,19 +36,16 @@ impl Artifact {
     pub fn masked(mut self, masker: &Masker) -> Self {
         self.id = masker.mask(&self.id);
         self.description = masker.mask(&self.description);
+        for file in &mut self.files {
+            let masked = file.to_str().map(|path| masker.mask(path));
+            if let Some(masked) = masked.filter(|masked| Some(masked.as_str()) != file.to_str()) {
+                *file = masked.into();
+            }
+        }
         for value in self.attributes.values_mut().chain(self.state.values_mut()) {
-            mask_json(value, masker);
+            masker.mask_json(value);
         }
         self
-    }
-}
-
-fn mask_json(value: &mut Json, masker: &Masker) {
-    match value {
-        Json::String(text) => *text = masker.mask(text),
-        Json::Array(items) => items.iter_mut().for_each(|v| mask_json(v, masker)),
-        Json::Object(map) => map.values_mut().for_each(|v| mask_json(v, masker)),
-        _ => {}
     }
 }
 

@@ -237,7 +237,10 @@ impl Events {
         let event = Event {
             seq: self.inner.seq.fetch_add(1, Ordering::Relaxed) + 1,
             time: SystemTime::now(),
-            build: self.build.clone(),
+            build: self.build.as_ref().map(|build| match &self.inner.masker {
+                masker if masker.is_empty() => Arc::clone(build),
+                masker => masker.mask(build).into(),
+            }),
             kind: self.masked(kind),
         };
         (self.inner.consumer)(event);
@@ -270,12 +273,19 @@ impl Events {
         }
         let mask = |text: String| masker.mask(&text);
         match kind {
+            EventKind::RunStarted { run, builds } => {
+                EventKind::RunStarted { run, builds: builds.into_iter().map(mask).collect() }
+            }
             EventKind::Say { text } => EventKind::Say { text: mask(text) },
             EventKind::Message { text } => EventKind::Message { text: mask(text) },
             EventKind::Error { text } => EventKind::Error { text: mask(text) },
             EventKind::Output { stream, line } => EventKind::Output { stream, line: mask(line) },
+            EventKind::Progress { what, done, total, unit } => {
+                EventKind::Progress { what: mask(what), done, total, unit }
+            }
             EventKind::Machine { category, args } => {
-                EventKind::Machine { category, args: args.into_iter().map(mask).collect() }
+                let args = args.into_iter().map(mask).collect();
+                EventKind::Machine { category: masker.mask(&category), args }
             }
             EventKind::ComponentFinished { kind, component, index, duration, error } => {
                 let error = error.map(mask);
@@ -286,7 +296,11 @@ impl Events {
                 let artifacts = artifacts.into_iter().map(|a| a.masked(masker)).collect();
                 EventKind::BuildFinished { outcome, duration, error, artifacts }
             }
-            other => other,
+            // Nothing of these is the user's text.
+            EventKind::BuildStarted {}
+            | EventKind::Step { .. }
+            | EventKind::ComponentStarted { .. }
+            | EventKind::RunFinished { .. } => kind,
         }
     }
 }

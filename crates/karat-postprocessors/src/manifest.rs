@@ -68,7 +68,10 @@ impl PostProcessor for Manifest {
         cx: &PostProcessContext,
         artifact: Artifact,
     ) -> Result<Processed, ComponentError> {
-        let entry = entry(config, cx, &artifact)?;
+        let mut entry = entry(config, cx, &artifact)?;
+        for value in entry.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            cx.events.masker().mask_json(value);
+        }
         let output = PathBuf::from(&config.output);
         let (run, force) = (cx.build.run_uuid.clone(), cx.build.force);
         work::blocking(&cx.cancel, move |cancel| {
