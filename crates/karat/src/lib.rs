@@ -11,6 +11,7 @@
 //! | `legacy.rs` | what `inspect` and `console` show of a legacy template |
 //! | `report/` | what a person or a program sees |
 //! | `error.rs` | from failures to messages and exit codes |
+//! | `prompt.rs`, `line_editor.rs` | questions and lines at the terminal |
 //! | `env.rs`, `world.rs` | the environment; files, clock and chance |
 
 mod cli;
@@ -21,6 +22,7 @@ mod env;
 mod error;
 mod goflags;
 mod legacy;
+mod line_editor;
 mod log;
 pub mod manual;
 mod prompt;

@@ -13,6 +13,8 @@ use super::inspect;
 use crate::cli::{ConfigType, Global, TemplateArgs, assignment};
 use crate::error::Failure;
 use crate::legacy::Texts;
+use crate::line_editor::{Line, LineEditor};
+use crate::manual::functions;
 use crate::report::diagnostics::Renderer;
 use crate::report::{machine, out};
 use crate::session::Session;
@@ -22,7 +24,8 @@ use crate::world::System;
 ///
 /// Of lines from a pipe only the last result is printed; lines that are typed, or that come from a
 /// file, are answered one by one. Values that cannot be found do not stop the console: they are
-/// unknown, or not there. Without a template and without -config-type=hcl2 lines are texts with
+/// unknown, or not there. At a terminal lines can be edited, are remembered, and Tab completes
+/// names. Without a template and without -config-type=hcl2 lines are texts with
 /// {{ }}.
 #[derive(Debug, Args)]
 pub(crate) struct ConsoleArgs {
@@ -80,7 +83,7 @@ pub(crate) fn run(args: ConsoleArgs, global: Global) -> Result<(), Failure> {
         bare(TemplateKind::Hcl, "", &args.var, &args.var_file, &world)?;
         let environment = Environment::new(&world, "");
         let scope = bare_console_scope(&environment, &world);
-        let answers = Expressions { scope, variables: inspect::no_values() };
+        let answers = Expressions { scope, variables: inspect::no_values(), names: common_names() };
         return Console { answers: &answers, masker, global }.run();
     };
     let template = TemplateArgs {
@@ -98,8 +101,8 @@ pub(crate) fn run(args: ConsoleArgs, global: Global) -> Result<(), Failure> {
     }
     let environment = session.template.environment(&world);
     let scope = session.template.console_scope(&environment);
-    let answers =
-        Expressions { scope, variables: inspect::values(&session.template, &session.masker) };
+    let variables = inspect::values(&session.template, &session.masker);
+    let answers = Expressions { scope, variables, names: names(&session.template) };
     Console { answers: &answers, masker: &session.masker, global }.run()
 }
 
@@ -134,6 +137,8 @@ fn bare(
 trait Answers {
     fn evaluate(&self, line: &str, masker: &Masker) -> Result<String, String>;
     fn variables(&self) -> String;
+    /// What can be completed, beside the words of the console.
+    fn names(&self) -> Vec<String>;
     fn help(&self) -> &'static str;
     /// Whether a line that cannot be evaluated makes the command fail.
     fn errors_count(&self) -> bool;
@@ -143,6 +148,20 @@ trait Answers {
 struct Expressions<'a> {
     scope: Scope<'a>,
     variables: String,
+    names: Vec<String>,
+}
+
+/// The functions, and the names that every template has.
+fn common_names() -> Vec<String> {
+    let functions = functions::groups().into_iter().flat_map(|(_, entries)| entries);
+    let fixed = ["packer.version", "path.cwd", "path.root", "source.name", "source.type"];
+    functions.map(|f| format!("{}(", f.name)).chain(fixed.map(str::to_owned)).collect()
+}
+
+fn names(template: &Evaluated) -> Vec<String> {
+    let variables = template.variables().keys().map(|name| format!("var.{name}"));
+    let locals = template.locals().keys().map(|name| format!("local.{name}"));
+    common_names().into_iter().chain(variables).chain(locals).collect()
 }
 
 impl Answers for Expressions<'_> {
@@ -158,6 +177,10 @@ impl Answers for Expressions<'_> {
 
     fn variables(&self) -> String {
         self.variables.trim_end().to_owned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.names.clone()
     }
 
     fn help(&self) -> &'static str {
@@ -176,6 +199,10 @@ impl Answers for Texts<'_> {
 
     fn variables(&self) -> String {
         Texts::variables(self)
+    }
+
+    fn names(&self) -> Vec<String> {
+        Vec::new()
     }
 
     fn help(&self) -> &'static str {
@@ -226,6 +253,32 @@ impl Console<'_> {
 
     /// Each line is answered at once.
     fn typed(&self) -> Result<(), Failure> {
+        if !io::stdin().is_terminal() {
+            return self.read();
+        }
+        if out::is_terminal() && !self.global.machine_readable {
+            let words = ["exit", "help", "variables"].map(str::to_owned);
+            let names = self.answers.names().into_iter().chain(words).collect();
+            if let Ok(editor) = LineEditor::new(names) {
+                return self.edited(editor);
+            }
+        }
+        self.read()
+    }
+
+    /// Lines of a person, who can edit them and take them up again.
+    fn edited(&self, mut editor: LineEditor) -> Result<(), Failure> {
+        loop {
+            match editor.read("> ", self.masker).map_err(cannot_read)? {
+                Line::Typed(line) if self.is_last(&line) => return Ok(()),
+                Line::Typed(_) | Line::Dropped => {}
+                Line::End => return Ok(()),
+            }
+        }
+    }
+
+    /// Lines as they are.
+    fn read(&self) -> Result<(), Failure> {
         let prompt = io::stdin().is_terminal();
         let mut input = io::stdin().lock();
         loop {
@@ -239,17 +292,24 @@ impl Console<'_> {
                 }
                 return Ok(());
             }
-            let line = String::from_utf8_lossy(&line);
-            match line.trim() {
-                "" => {}
-                "exit" => return Ok(()),
-                line => match self.answer(line) {
-                    Ok(text) => self.say(&text),
-                    Err(text) => self.error(&text),
-                },
+            if self.is_last(&String::from_utf8_lossy(&line)) {
+                return Ok(());
             }
             let _ = io::stdout().flush();
         }
+    }
+
+    /// Answers a line; whether it ends the console.
+    fn is_last(&self, line: &str) -> bool {
+        match line.trim() {
+            "" => {}
+            "exit" => return true,
+            line => match self.answer(line) {
+                Ok(text) => self.say(&text),
+                Err(text) => self.error(&text),
+            },
+        }
+        false
     }
 
     fn answer(&self, line: &str) -> Result<String, String> {
