@@ -1,6 +1,7 @@
 //! Every recorded command line of Packer 1.16, against ours.
 //!
-//! Columns of `variables.tsv`: id, group, folder, arguments (JSON), environment (JSON), standard
+//! `variables.tsv` is about HCL templates and `legacy.tsv` about legacy ones, each with a folder of
+//! templates of its name. Columns: id, group, folder, arguments (JSON), environment (JSON), standard
 //! input, exit code, `exact` or `has`, what is expected, what must not be there, what Packer said.
 //! With `exact` the standard output is compared; with `has` each line of the expectation is a
 //! regular expression that is to be found in both outputs together.
@@ -21,17 +22,27 @@ const DELIBERATE: &[&str] =
 
 #[test]
 fn all_recorded_command_lines_agree() {
+    compare("variables", 200);
+}
+
+#[test]
+fn all_recorded_command_lines_of_legacy_templates_agree() {
+    compare("legacy", 150);
+}
+
+/// Compares the rows of one table, of which there are `least` at least.
+fn compare(table: &str, least: usize) {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/packer-1.16");
-    let rows = std::fs::read_to_string(data.join("variables.tsv")).unwrap();
+    let rows = std::fs::read_to_string(data.join(table).with_extension("tsv")).unwrap();
     let home = tempfile::tempdir().unwrap();
     let program = home.path().join("packer");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_karat"), &program).unwrap();
     let rows: Vec<Row> = rows.lines().skip(1).map(Row::read).collect();
-    assert!(rows.len() > 200, "only {} rows were read", rows.len());
+    assert!(rows.len() > least, "only {} rows were read", rows.len());
     let mut report = String::new();
     let mut wrong: BTreeMap<&str, usize> = BTreeMap::new();
     for row in &rows {
-        let outcome = row.run(&program, &data.join("variables"), home.path());
+        let outcome = row.run(&program, &data.join(table), home.path());
         match (outcome, DELIBERATE.contains(&row.id.as_str())) {
             (Err(problem), false) => {
                 *wrong.entry(&row.group).or_default() += 1;
