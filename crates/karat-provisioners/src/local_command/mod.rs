@@ -7,8 +7,10 @@
 //! | `validate.rs` | options that were proved |
 //! | `run.rs` | script files, and what is run |
 //! | `process.rs` | one process and all that it started |
+//! | `leftover.rs` | what scripts of a dead run still run |
 
 mod config;
+mod leftover;
 mod process;
 mod run;
 #[cfg(test)]
@@ -16,5 +18,6 @@ mod tests;
 mod validate;
 
 pub use config::LocalCommandConfig;
+pub use leftover::end_leftovers;
 pub use run::LocalContext;
 pub use validate::LocalCommand;

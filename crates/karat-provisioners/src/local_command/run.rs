@@ -10,6 +10,7 @@ use tempfile::TempPath;
 use tokio_util::sync::CancellationToken;
 
 use super::LocalCommand;
+use super::leftover::RUN;
 use super::process::{self, Invocation};
 use crate::environment::{self, Environment};
 use crate::exit_codes;
@@ -136,7 +137,7 @@ impl LocalCommand {
         cx: &LocalContext<'_>,
     ) -> Result<Invocation, ComponentError> {
         let path = script.to_string_lossy().into_owned();
-        let mut own = vec![("PACKER_RUN_UUID".to_owned(), cx.build.run_uuid.clone())];
+        let mut own = vec![(RUN.to_owned(), cx.build.run_uuid.clone())];
         if self.config.execute_command.is_none() && self.config.env_var_format.is_none() {
             own.extend(environment.iter().map(|(k, v)| (k.clone(), v.clone())));
             return Ok(Invocation { arguments: direct(&path, shebang), environment: own });

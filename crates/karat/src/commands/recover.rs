@@ -1,9 +1,16 @@
 //! `karat recover`
 
+use std::path::Path;
+
 use clap::Args;
-use karat_saga::{Cancellation, Journal, RecoverOptions, RunId, SagaState, Services, recover};
+use karat_provisioners::local_command::end_leftovers;
+use karat_saga::journal::RunRecord;
+use karat_saga::{
+    Cancellation, Journal, RecoverOptions, RunId, RunState, SagaState, Services, recover,
+};
 
 use crate::cli::runtime;
+use crate::commands::verify_build;
 use crate::error::Failure;
 use crate::report::out;
 use crate::{components, env, signals};
@@ -26,67 +33,108 @@ pub(crate) struct RecoverArgs {
 
 pub(crate) fn run(args: RecoverArgs) -> Result<(), Failure> {
     let state_dir = env::state_dir();
-    if !state_dir.join("journal.db").exists() {
+    let runs = args.runs.iter().map(|text| run_id(text)).collect::<Result<Vec<RunId>, _>>()?;
+    let mut places = vec![state_dir.clone()];
+    if runs.is_empty() {
+        places.extend(verify_build::folders(&state_dir)?);
+    }
+    places.retain(|place| place.join("journal.db").exists());
+    if places.is_empty() {
         out::stdout_line("Nothing to recover.");
         return Ok(());
     }
-    let runs = args.runs.iter().map(|text| run_id(text)).collect::<Result<Vec<RunId>, _>>()?;
+    let faults = match env::fault() {
+        Some(text) => karat_saga::Faults::parse(&text)?,
+        None => karat_saga::Faults::none(),
+    };
+    let options = RecoverOptions {
+        runs,
+        aborted: args.aborted,
+        list_only: args.list,
+        faults,
+        ..RecoverOptions::default()
+    };
     runtime()?.block_on(async {
-        let journal = Journal::open(&state_dir)?;
         let cancellation = Cancellation::new();
         signals::watch(&cancellation, None)?;
-        let faults = match env::fault() {
-            Some(text) => karat_saga::Faults::parse(&text)?,
-            None => karat_saga::Faults::none(),
-        };
-        let options = RecoverOptions {
-            runs,
-            aborted: args.aborted,
-            list_only: args.list,
-            faults,
-            ..RecoverOptions::default()
-        };
-        let registry = components::all().steps();
-        let services =
-            Services::new().with(std::sync::Arc::new(karat_component::Events::discard()));
-        let report = recover(&journal, &registry, &services, &options, &cancellation).await?;
-        for held in &report.held {
-            out::stderr_line(&format!(
-                "Run {held} is held by a living process and was left alone."
-            ));
-        }
-        let verb = if args.list { "would undo" } else { "undid" };
-        let mut said = false;
-        for run in &report.runs {
-            for saga in &run.sagas {
-                for node in &saga.undone {
-                    said = true;
-                    out::stdout_line(&format!("{}: {verb} {} of {}", run.run.id, node, saga.name));
-                }
-                if saga.found == SagaState::Aborted && saga.undone.is_empty() {
-                    said = true;
-                    out::stdout_line(&format!(
-                        "{0}: {1} was kept on purpose; remove it with: karat recover --aborted {0}",
-                        run.run.id, saga.name
-                    ));
-                }
+        let (mut said, mut failed) = (false, false);
+        for place in places {
+            let done = recover_in(&place, &options, &cancellation).await?;
+            said |= done.said;
+            failed |= done.left;
+            if place != state_dir && !args.list && !done.left && !done.held {
+                std::fs::remove_dir_all(&place)?;
             }
         }
-        if !args.list {
-            karat_machine::sweep(&state_dir).map_err(|e| Failure::new(e.to_string()))?;
+        if failed && !args.list {
+            return Err(Failure::Reported);
         }
-        let mut left = report.left().peekable();
-        if args.list || left.peek().is_none() {
-            if !said {
-                out::stdout_line("Nothing to recover.");
+        if !said {
+            out::stdout_line("Nothing to recover.");
+        }
+        Ok(())
+    })
+}
+
+/// What recovering in one state folder came to.
+struct Recovered {
+    /// Something was told on stdout.
+    said: bool,
+    /// A living process holds a run there.
+    held: bool,
+    /// Something could not be undone.
+    left: bool,
+}
+
+async fn recover_in(
+    state_dir: &Path,
+    options: &RecoverOptions,
+    cancellation: &Cancellation,
+) -> Result<Recovered, Failure> {
+    let journal = Journal::open(state_dir)?;
+    if !options.list_only {
+        for run in journal.runs().await?.iter().filter(|run| is_dead(run)) {
+            if options.runs.is_empty() || options.runs.contains(&run.id) {
+                end_leftovers(&run.id.to_uuid())?;
             }
-            return Ok(());
         }
-        for left in left {
+    }
+    let registry = components::all().steps();
+    let services = Services::new().with(std::sync::Arc::new(karat_component::Events::discard()));
+    let report = recover(&journal, &registry, &services, options, cancellation).await?;
+    for held in &report.held {
+        out::stderr_line(&format!("Run {held} is held by a living process and was left alone."));
+    }
+    let verb = if options.list_only { "would undo" } else { "undid" };
+    let mut said = false;
+    for run in &report.runs {
+        for saga in &run.sagas {
+            for node in &saga.undone {
+                said = true;
+                out::stdout_line(&format!("{}: {verb} {} of {}", run.run.id, node, saga.name));
+            }
+            if saga.found == SagaState::Aborted && saga.undone.is_empty() {
+                said = true;
+                out::stdout_line(&format!(
+                    "{0}: {1} was kept on purpose; remove it with: karat recover --aborted {0}",
+                    run.run.id, saga.name
+                ));
+            }
+        }
+    }
+    if !options.list_only {
+        karat_machine::sweep(state_dir).map_err(|e| Failure::new(e.to_string()))?;
+        for left in report.left() {
             out::stderr_line(&format!("Could not undo {}: {}", left.node, left.error));
         }
-        Err(Failure::Reported)
-    })
+    }
+    let left = report.left().next().is_some();
+    Ok(Recovered { said, held: !report.held.is_empty(), left })
+}
+
+/// Whether a run's process ended before the run did.
+pub(crate) fn is_dead(run: &RunRecord) -> bool {
+    !run.live && run.state == RunState::Running
 }
 
 /// The id of a run as the user gives it.

@@ -2,11 +2,12 @@
 
 use clap::Args;
 use karat_engine::RunOptions;
+use karat_provisioners::local_command::end_leftovers;
 use karat_saga::{Cancellation, Journal};
 
 use crate::cli::{ColourArgs, Global, TemplateArgs, runtime};
 use crate::commands::build::{Show, conclude, drive_resumed};
-use crate::commands::recover::run_id;
+use crate::commands::recover::{is_dead, run_id};
 use crate::error::Failure;
 use crate::session::{self, Session};
 use crate::{env, signals};
@@ -44,6 +45,9 @@ pub(crate) fn run(args: ResumeArgs, global: Global) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let journal = Journal::open(&env::state_dir())?;
         let record = journal.run(id).await?;
+        if is_dead(&record) {
+            end_leftovers(&id.to_uuid())?;
+        }
         let mut stored = stored_flags(&record.info.command, &args)?;
         stored.template = record.info.template.clone().unwrap_or_default();
         std::env::set_current_dir(&record.info.cwd).map_err(|e| {

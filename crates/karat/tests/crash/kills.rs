@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::lab::{Lab, alone, is_root, text};
+use super::lab::{Lab, Running, alone, is_root, text};
 
 const NODES: [&str; 5] = ["base", "machine", "provision", "capture", "export"];
 const SIGKILL: i32 = 9;
@@ -183,4 +183,53 @@ fn a_kill_while_the_base_is_made_leaves_nothing() {
         }
         killed_from_outside(&lab, number, after, Duration::from_millis(within));
     }
+}
+
+#[test]
+fn a_kill_beside_a_local_script_leaves_nothing() {
+    if !is_root() {
+        return;
+    }
+    let _alone = alone();
+    let lab = Lab::empty();
+    lab.template(
+        "source \"null\" \"n\" {\n  communicator = \"none\"\n}\nbuild {\n  sources = \
+         [\"null.n\"]\n  provisioner \"shell-local\" {\n    inline = [\"echo here at $0 $$\", \
+         \"sleep 600\"]\n  }\n}\n",
+    );
+    // The journal and its folders appear with the first run.
+    let first = lab.output(&["build", "-only=none.none", "t.pkr.hcl"]);
+    assert!(!first.status.success());
+    lab.recover();
+    let before = lab.look();
+    let mut build = Running::start(lab.karat(&["build", "t.pkr.hcl"]));
+    build.until("null.n: here at ");
+    build.signal(Signal::SIGKILL);
+    build.end();
+    let script = build.seen().lines().find_map(|l| Some(l.split_once("here at ")?.1.to_owned()));
+    let script = script.expect("the script tells its own path");
+    let (script, pid) = script.split_once(' ').expect("and its process");
+    let process = format!("/proc/{pid}/cmdline");
+    let runs = || std::fs::read(&process).is_ok_and(|line| !line.is_empty());
+    assert!(std::path::Path::new(script).exists(), "{script} was gone before the recovery");
+    assert!(runs(), "{pid} ended by itself");
+    lab.recovered(&before, "kill -9 while a local script ran");
+    assert!(!std::path::Path::new(script).exists(), "{script} is left");
+    assert!(!runs(), "{pid} still runs");
+}
+
+#[test]
+fn a_kill_of_a_comparison_of_two_builds_leaves_nothing() {
+    if !is_root() {
+        return;
+    }
+    let _alone = alone();
+    let lab = Lab::with_base();
+    let before = lab.look();
+    let arguments = ["verify-build", "-var", "greeting=twice", "-var", "wait=0", "t.pkr.hcl"];
+    let mut run = Running::start(lab.karat(&arguments));
+    run.until("Unpacking");
+    run.signal(Signal::SIGKILL);
+    assert_eq!(run.end(), -SIGKILL, "{}", run.seen());
+    lab.recovered(&before, "kill -9 of a comparison");
 }
