@@ -196,10 +196,16 @@ impl Lab {
     fn list(&self, moment: &str) {
         // The kernel is still ending what the dead process ran.
         std::thread::sleep(Duration::from_millis(300));
-        let files = self.look().files;
+        // Reading a journal tidies its files up, also that of a comparison of builds.
+        let look = || {
+            let mut files = self.look().files;
+            files.retain(|path, _| !path.to_string_lossy().contains("/journal.db"));
+            files
+        };
+        let files = look();
         let output = self.output(&["recover", "--list"]);
         assert!(output.status.success(), "{moment}: {}", text(&output));
-        assert_eq!(self.look().files, files, "{moment}: --list changed something");
+        assert_eq!(look(), files, "{moment}: --list changed something");
     }
 
     /// The host is as it was.
