@@ -9,8 +9,11 @@
 //! - `read`: JSON to model, with Packer's leniency in types
 
 mod check;
+mod gotext;
 pub mod model;
 mod read;
+mod upgrade;
 
 pub use model::{Builder, PostProcessor, Provisioner, Template, Variable};
 pub use read::parse;
+pub use upgrade::{Options, Upgraded, upgrade};
