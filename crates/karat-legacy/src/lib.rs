@@ -9,6 +9,7 @@
 //! - `read`: JSON to model, with Packer's leniency in types
 
 mod check;
+pub mod fix;
 mod gotext;
 pub mod model;
 mod read;

@@ -27,6 +27,9 @@ enum Command {
     Inspect(commands::inspect::InspectArgs),
     Console(commands::console::ConsoleArgs),
     Fmt(commands::fmt::FmtArgs),
+    Fix(commands::fix::FixArgs),
+    #[command(name = "hcl2_upgrade")]
+    Hcl2Upgrade(commands::hcl2_upgrade::Hcl2UpgradeArgs),
     Init(commands::init::InitArgs),
     #[command(alias = "plugin")]
     Plugins(commands::plugins::PluginsArgs),
@@ -57,6 +60,27 @@ pub(crate) struct TemplateArgs {
     /// A file, a folder, or - for the standard input.
     #[arg(value_name = "TEMPLATE")]
     pub(crate) template: String,
+}
+
+/// What Packer takes with every template, and what makes no difference to commands that only
+/// rewrite its text.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LegacyArgs {
+    /// Accepted; makes no difference.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    var: Vec<String>,
+    /// Accepted; makes no difference.
+    #[arg(long = "var-file", value_name = "FILE")]
+    var_file: Vec<String>,
+    /// Accepted; makes no difference.
+    #[arg(long, value_name = "NAMES")]
+    only: Vec<String>,
+    /// Accepted; makes no difference.
+    #[arg(long, value_name = "NAMES")]
+    except: Vec<String>,
+    /// Accepted; makes no difference.
+    #[arg(long = "config-type", value_name = "TYPE")]
+    config_type: Option<ConfigType>,
 }
 
 /// What a template is written in.
@@ -171,6 +195,8 @@ fn dispatch(cli: Cli, global: Global) -> Result<(), Failure> {
         Command::Fmt(args) => commands::fmt::run(args),
         Command::Init(args) => commands::init::run(args, global),
         Command::Plugins(args) => commands::plugins::run(args, global),
+        Command::Fix(args) => commands::fix::run(&args),
+        Command::Hcl2Upgrade(args) => commands::hcl2_upgrade::run(&args),
         Command::Recover(args) => commands::recover::run(args),
         Command::Runs(args) => commands::runs::run(args),
         Command::Logs(args) => commands::logs::run(args),
