@@ -103,13 +103,17 @@ pub(super) fn create_time(root: &mut Object) -> Fixed {
 }
 
 pub(super) fn guest_additions(root: &mut Object) -> Fixed {
-    of(root, |t| t == "virtualbox", |builder| {
-        if let Some(Json::Bool(attach)) = builder.get("guest_additions_attach") {
-            let mode = if *attach { "attach" } else { "upload" };
-            builder.remove("guest_additions_attach");
-            builder.insert("guest_additions_mode".into(), Json::Text(mode.into()));
-        }
-    })
+    of(
+        root,
+        |t| t == "virtualbox",
+        |builder| {
+            if let Some(Json::Bool(attach)) = builder.get("guest_additions_attach") {
+                let mode = if *attach { "attach" } else { "upload" };
+                builder.remove("guest_additions_attach");
+                builder.insert("guest_additions_mode".into(), Json::Text(mode.into()));
+            }
+        },
+    )
 }
 
 pub(super) fn vmware_rename(root: &mut Object) -> Fixed {
@@ -166,11 +170,15 @@ pub(super) fn ssh_disable_agent(root: &mut Object) -> Fixed {
 }
 
 pub(super) fn scaleway_access_key(root: &mut Object) -> Fixed {
-    of(root, |t| t == "scaleway", |builder| {
-        if is_text(builder, "access_key") {
-            rename_unless_there(builder, "access_key", "organization_id");
-        }
-    })
+    of(
+        root,
+        |t| t == "scaleway",
+        |builder| {
+            if is_text(builder, "access_key") {
+                rename_unless_there(builder, "access_key", "organization_id");
+            }
+        },
+    )
 }
 
 pub(super) fn amazon_shutdown_behavior(root: &mut Object) -> Fixed {
@@ -222,41 +230,57 @@ pub(super) fn amazon_source_cidr(root: &mut Object) -> Fixed {
 }
 
 pub(super) fn vmware_compaction(root: &mut Object) -> Fixed {
-    of(root, |t| t == "vmware-iso", |builder| {
-        if builder.get("remote_type").and_then(Json::as_text) != Some("esx5") {
-            return;
-        }
-        let disk = builder.entry("disk_type_id".into());
-        match disk.or_insert_with(|| Json::Text("zeroedthick".into())) {
-            Json::Text(disk) if disk != "thin" => {}
-            _ => return,
-        }
-        match builder.get("skip_compaction") {
-            None | Some(Json::Bool(false)) => {
-                builder.insert("skip_compaction".into(), Json::Bool(true));
+    of(
+        root,
+        |t| t == "vmware-iso",
+        |builder| {
+            if builder.get("remote_type").and_then(Json::as_text) != Some("esx5") {
+                return;
             }
-            Some(_) => {}
-        }
-    })
+            let disk = builder.entry("disk_type_id".into());
+            match disk.or_insert_with(|| Json::Text("zeroedthick".into())) {
+                Json::Text(disk) if disk != "thin" => {}
+                _ => return,
+            }
+            match builder.get("skip_compaction") {
+                None | Some(Json::Bool(false)) => {
+                    builder.insert("skip_compaction".into(), Json::Bool(true));
+                }
+                Some(_) => {}
+            }
+        },
+    )
 }
 
 pub(super) fn hyperv_temp_path(root: &mut Object) -> Fixed {
-    of(root, |t| t == "hyperv-iso", |builder| {
-        builder.remove("vhd_temp_path");
-    })
+    of(
+        root,
+        |t| t == "hyperv-iso",
+        |builder| {
+            builder.remove("vhd_temp_path");
+        },
+    )
 }
 
 pub(super) fn hyperv_clone_path(root: &mut Object) -> Fixed {
-    of(root, |t| t == "hyperv-vmcx", |builder| {
-        rename(builder, "clone_from_vmxc_path", "clone_from_vmcx_path");
-    })
+    of(
+        root,
+        |t| t == "hyperv-vmcx",
+        |builder| {
+            rename(builder, "clone_from_vmxc_path", "clone_from_vmcx_path");
+        },
+    )
 }
 
 pub(super) fn hyperv_size(root: &mut Object) -> Fixed {
-    of(root, |t| t == "hyperv-vmcx" || t == "hyperv-iso", |builder| {
-        rename(builder, "cpu", "cpus");
-        rename(builder, "ram_size", "memory");
-    })
+    of(
+        root,
+        |t| t == "hyperv-vmcx" || t == "hyperv-iso",
+        |builder| {
+            rename(builder, "cpu", "cpus");
+            rename(builder, "ram_size", "memory");
+        },
+    )
 }
 
 pub(super) fn clean_image_name(root: &mut Object) -> Fixed {
@@ -281,29 +305,42 @@ pub(super) fn clean_image_name(root: &mut Object) -> Fixed {
 pub(super) fn spot_price_product(root: &mut Object) -> Fixed {
     const TYPES: &[&str] =
         &["amazon-ebs", "amazon-ebssurrogate", "amazon-ebsvolume", "amazon-instance"];
-    of(root, |t| TYPES.contains(&t), |builder| {
-        builder.remove("spot_price_auto_product");
-    })
+    of(
+        root,
+        |t| TYPES.contains(&t),
+        |builder| {
+            builder.remove("spot_price_auto_product");
+        },
+    )
 }
 
 pub(super) fn qemu_disk_size(root: &mut Object) -> Fixed {
-    of(root, |t| t == "qemu", |builder| {
-        if let Some(size @ Json::Number(_)) = builder.get_mut("disk_size")
-            && let Json::Number(megabytes) = *size
-        {
-            *size = Json::Text(format!("{}M", megabytes.trunc()));
-        }
-    })
+    of(
+        root,
+        |t| t == "qemu",
+        |builder| {
+            if let Some(size @ Json::Number(_)) = builder.get_mut("disk_size")
+                && let Json::Number(megabytes) = *size
+            {
+                *size = Json::Text(format!("{}M", megabytes.trunc()));
+            }
+        },
+    )
 }
 
 pub(super) fn communicator(root: &mut Object) -> Fixed {
-    of(root, |t| t.starts_with("virtualbox"), |builder| {
-        rename_unless_there(builder, "ssh_host_port_min", "host_port_min");
-        rename_unless_there(builder, "ssh_host_port_max", "host_port_max");
-        if builder.contains_key("skip_nat_mapping") || is_bool(builder, "ssh_skip_nat_mapping") {
-            rename_unless_there(builder, "ssh_skip_nat_mapping", "skip_nat_mapping");
-        }
-    })
+    of(
+        root,
+        |t| t.starts_with("virtualbox"),
+        |builder| {
+            rename_unless_there(builder, "ssh_host_port_min", "host_port_min");
+            rename_unless_there(builder, "ssh_host_port_max", "host_port_max");
+            if builder.contains_key("skip_nat_mapping") || is_bool(builder, "ssh_skip_nat_mapping")
+            {
+                rename_unless_there(builder, "ssh_skip_nat_mapping", "skip_nat_mapping");
+            }
+        },
+    )
 }
 
 pub(super) fn ssh_timeout(root: &mut Object) -> Fixed {
@@ -316,16 +353,20 @@ pub(super) fn ssh_timeout(root: &mut Object) -> Fixed {
 }
 
 pub(super) fn vsphere_network_and_disk(root: &mut Object) -> Fixed {
-    of(root, |t| t == "vsphere-iso", |builder| {
-        let network = [
-            ("network", "network"),
-            ("networkCard", "network_card"),
-            ("network_card", "network_card"),
-        ];
-        gather(builder, &network, "network_adapters");
-        let disk = ["disk_size", "disk_thin_provisioned", "disk_eagerly_scrub"];
-        gather(builder, &disk.map(|name| (name, name)), "storage");
-    })
+    of(
+        root,
+        |t| t == "vsphere-iso",
+        |builder| {
+            let network = [
+                ("network", "network"),
+                ("networkCard", "network_card"),
+                ("network_card", "network_card"),
+            ];
+            gather(builder, &network, "network_adapters");
+            let disk = ["disk_size", "disk_thin_provisioned", "disk_eagerly_scrub"];
+            gather(builder, &disk.map(|name| (name, name)), "storage");
+        },
+    )
 }
 
 /// Puts options into an object, and that before the others of a list.
@@ -370,16 +411,24 @@ pub(super) fn iso_checksum(root: &mut Object) -> Fixed {
 }
 
 pub(super) fn qemu_host_port(root: &mut Object) -> Fixed {
-    of(root, |t| t == "qemu", |builder| {
-        rename(builder, "ssh_host_port_min", "host_port_min");
-        rename(builder, "ssh_host_port_max", "host_port_max");
-    })
+    of(
+        root,
+        |t| t == "qemu",
+        |builder| {
+            rename(builder, "ssh_host_port_min", "host_port_min");
+            rename(builder, "ssh_host_port_max", "host_port_max");
+        },
+    )
 }
 
 pub(super) fn azure_exclude(root: &mut Object) -> Fixed {
-    of(root, |t| t.starts_with("azure-chroot"), |builder| {
-        if let Some(Json::Object(destination)) = builder.get_mut("shared_image_destination") {
-            rename(destination, "exlude_from_latest", "exclude_from_latest");
-        }
-    })
+    of(
+        root,
+        |t| t.starts_with("azure-chroot"),
+        |builder| {
+            if let Some(Json::Object(destination)) = builder.get_mut("shared_image_destination") {
+                rename(destination, "exlude_from_latest", "exclude_from_latest");
+            }
+        },
+    )
 }

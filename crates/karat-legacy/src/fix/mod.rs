@@ -58,7 +58,11 @@ pub const FIXERS: &[Fixer] = &[
          in parallels",
         builders::parallels_deprecations,
     ),
-    fixer("sshkeypath", "\"ssh_key_path\" becomes \"ssh_private_key_file\"", builders::ssh_key_path),
+    fixer(
+        "sshkeypath",
+        "\"ssh_key_path\" becomes \"ssh_private_key_file\"",
+        builders::ssh_key_path,
+    ),
     fixer(
         "sshdisableagent",
         "\"ssh_disable_agent\" becomes \"ssh_disable_agent_forwarding\"",
@@ -106,7 +110,11 @@ pub const FIXERS: &[Fixer] = &[
         "vmware-iso on esx5 skips compaction where its disks cannot be compacted",
         builders::vmware_compaction,
     ),
-    fixer("hyperv-deprecations", "\"vhd_temp_path\" goes in hyperv-iso", builders::hyperv_temp_path),
+    fixer(
+        "hyperv-deprecations",
+        "\"vhd_temp_path\" goes in hyperv-iso",
+        builders::hyperv_temp_path,
+    ),
     fixer(
         "hyperv-vmxc-typo",
         "\"clone_from_vmxc_path\" becomes \"clone_from_vmcx_path\" in hyperv-vmcx",
@@ -127,7 +135,11 @@ pub const FIXERS: &[Fixer] = &[
         "\"spot_price_auto_product\" goes in amazon-*",
         builders::spot_price_product,
     ),
-    fixer("qemu-disk-size", "\"disk_size\" in megabytes gets its unit in qemu", builders::qemu_disk_size),
+    fixer(
+        "qemu-disk-size",
+        "\"disk_size\" in megabytes gets its unit in qemu",
+        builders::qemu_disk_size,
+    ),
     fixer(
         "galaxy-command",
         "\"galaxycommand\" becomes \"galaxy_command\" in ansible-local",
@@ -139,7 +151,11 @@ pub const FIXERS: &[Fixer] = &[
          virtualbox-*",
         builders::communicator,
     ),
-    fixer("ssh-wait-timeout", "\"ssh_wait_timeout\" becomes \"ssh_timeout\"", builders::ssh_timeout),
+    fixer(
+        "ssh-wait-timeout",
+        "\"ssh_wait_timeout\" becomes \"ssh_timeout\"",
+        builders::ssh_timeout,
+    ),
     fixer(
         "vsphere-iso-net-disk",
         "network and disk options go into \"network_adapters\" and \"storage\" in vsphere-iso",
@@ -176,4 +192,3 @@ pub fn fix(template: &Value) -> Result<String, String> {
     }
     Ok(Json::Object(root).to_text())
 }
-

@@ -258,11 +258,8 @@ impl Runner<'_> {
             let kind = kind(values.len());
             values.push(self.checked(last, kind)?);
         }
-        let result = if builtin {
-            call_builtin(name, &values)
-        } else {
-            self.functions.call(name, &values)
-        };
+        let result =
+            if builtin { call_builtin(name, &values) } else { self.functions.call(name, &values) };
         match result {
             Ok(text) => Ok(Value::Text(text)),
             Err(message) => {
@@ -302,9 +299,7 @@ impl Runner<'_> {
     fn checked(&self, value: Value, kind: Kind) -> Result<Value> {
         match (&value, kind) {
             (_, Kind::Any) | (Value::Text(_), Kind::Text) | (Value::Int(_), Kind::Int) => Ok(value),
-            (Value::Nothing, _) => {
-                self.fail(format!("invalid value; expected {}", kind.go_type()))
-            }
+            (Value::Nothing, _) => self.fail(format!("invalid value; expected {}", kind.go_type())),
             _ => self.fail(format!(
                 "wrong type for value; expected {}; got {}",
                 kind.go_type(),

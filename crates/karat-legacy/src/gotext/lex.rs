@@ -141,16 +141,7 @@ fn trims_behind(text: &str) -> bool {
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            pos: 0,
-            start: 0,
-            inside: false,
-            depth: 0,
-            counted: 0,
-            line: 1,
-            failed: false,
-        }
+        Self { text, pos: 0, start: 0, inside: false, depth: 0, counted: 0, line: 1, failed: false }
     }
 
     pub(super) fn next_item(&mut self) -> Item {

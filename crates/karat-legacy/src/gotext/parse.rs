@@ -353,7 +353,11 @@ impl Parser<'_> {
         for (command, stage) in pipe.commands.iter().zip(1..).skip(1) {
             let fixed = matches!(
                 command.args[0].kind,
-                ArgKind::Bool(_) | ArgKind::Dot | ArgKind::Nil | ArgKind::Number(_) | ArgKind::Text(..)
+                ArgKind::Bool(_)
+                    | ArgKind::Dot
+                    | ArgKind::Nil
+                    | ArgKind::Number(_)
+                    | ArgKind::Text(..)
             );
             if fixed {
                 return self.fail(format!("non executable command in pipeline stage {stage}"));

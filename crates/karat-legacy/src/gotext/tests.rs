@@ -64,8 +64,10 @@ fn texts_and_calls() {
 
 #[test]
 fn actions_are_printed_as_go_does() {
-    assert_eq!(printed("{{-  user    `x`  |  f \"y\" 'c' 0x1 nil . .A.B $ (a.b) -}}"),
-        "user `x` | f \"y\" 'c' 0x1 nil . .A.B $ (a.b)");
+    assert_eq!(
+        printed("{{-  user    `x`  |  f \"y\" 'c' 0x1 nil . .A.B $ (a.b) -}}"),
+        "user `x` | f \"y\" 'c' 0x1 nil . .A.B $ (a.b)"
+    );
     assert_eq!(printed("{{ $x:=user `y` }}"), "$x := user `y`");
     assert_eq!(printed("{{ (f).A.B }}"), "(f).A.B");
 }
@@ -94,17 +96,27 @@ fn what_is_no_template() {
 
 #[test]
 fn what_cannot_be_run() {
-    fails("x\n é {{ user }}",
-        "2:7: executing \"hcl2_upgrade\" at <user>: wrong number of args for user: want 1 got 0");
-    fails("{{ user .Name }}",
-        "1:8: executing \"hcl2_upgrade\" at <.Name>: invalid value; expected string");
+    fails(
+        "x\n é {{ user }}",
+        "2:7: executing \"hcl2_upgrade\" at <user>: wrong number of args for user: want 1 got 0",
+    );
+    fails(
+        "{{ user .Name }}",
+        "1:8: executing \"hcl2_upgrade\" at <.Name>: invalid value; expected string",
+    );
     fails("{{ user 1 }}", "1:8: executing \"hcl2_upgrade\" at <1>: expected string; found 1");
-    fails("{{ split `a` `b` `c` }}",
-        "1:17: executing \"hcl2_upgrade\" at <`c`>: expected integer; found `c`");
-    fails("{{ user `fail` }}",
-        "1:3: executing \"hcl2_upgrade\" at <user `fail`>: error calling user: no");
-    fails("{{ `a` `b` }}",
-        "1:3: executing \"hcl2_upgrade\" at <`a`>: can't give argument to non-function `a`");
+    fails(
+        "{{ split `a` `b` `c` }}",
+        "1:17: executing \"hcl2_upgrade\" at <`c`>: expected integer; found `c`",
+    );
+    fails(
+        "{{ user `fail` }}",
+        "1:3: executing \"hcl2_upgrade\" at <user `fail`>: error calling user: no",
+    );
+    fails(
+        "{{ `a` `b` }}",
+        "1:3: executing \"hcl2_upgrade\" at <`a`>: can't give argument to non-function `a`",
+    );
 }
 
 #[test]

@@ -18,15 +18,25 @@ pub(super) fn config(members: &[Member]) -> Config {
     members.iter().map(|m| (m.name.text.clone(), m.value.clone())).collect()
 }
 
-/// Writes what a block holds, keys in order of the alphabet.
-pub(super) fn write(out: &mut String, config: &Config) {
+/// Writes what a block holds, keys in order of the alphabet. Mended, keys that are no names are
+/// no arguments.
+pub(super) fn write(out: &mut String, config: &Config, mend: bool) {
     for (key, value) in config {
+        if mend && !is_identifier(key) {
+            out.push_str("# left out, since it is no name: ");
+            text(out, key);
+            out.push('\n');
+            continue;
+        }
         match &value.kind {
-            ValueKind::Object(members) if is_block(key, members) => block(out, key, members),
+            ValueKind::Object(members) if mend && has_other_keys(members) => {
+                argument(out, key, value);
+            }
+            ValueKind::Object(members) if is_block(key, members) => block(out, key, members, mend),
             ValueKind::Array(items) if items.is_empty() => {}
             ValueKind::Array(items) if items.iter().all(|i| i.members().is_some()) => {
                 for item in items.iter() {
-                    block(out, key, item.members().unwrap_or_default());
+                    block(out, key, item.members().unwrap_or_default(), mend);
                 }
             }
             _ => argument(out, key, value),
@@ -47,9 +57,13 @@ fn is_block(key: &str, members: &[Member]) -> bool {
     kinds().any(nested) || kinds().all(|k| matches!(k, ValueKind::Null))
 }
 
-fn block(out: &mut String, key: &str, members: &[Member]) {
+fn has_other_keys(members: &[Member]) -> bool {
+    members.iter().any(|m| !is_identifier(&m.name.text))
+}
+
+fn block(out: &mut String, key: &str, members: &[Member], mend: bool) {
     open(out, key, &[]);
-    write(out, &config(members));
+    write(out, &config(members), mend);
     out.push_str("}\n");
 }
 
@@ -139,8 +153,11 @@ pub(super) fn text(out: &mut String, text: &str) {
             c if is_printable(c) => out.push(c),
             c => {
                 let code = u32::from(c);
-                let escape =
-                    if code < 0x1_0000 { format!("\\u{code:04x}") } else { format!("\\U{code:08x}") };
+                let escape = if code < 0x1_0000 {
+                    format!("\\u{code:04x}")
+                } else {
+                    format!("\\U{code:08x}")
+                };
                 out.push_str(&escape);
             }
         }

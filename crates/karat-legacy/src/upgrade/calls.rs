@@ -20,8 +20,12 @@ const REPLACE: Signature =
 /// What the calls of a whole template came to.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
+    /// Whether each call is upgraded by itself.
+    mend: bool,
     /// The variables that are locals now.
-    locals: BTreeSet<String>,
+    pub(super) locals: BTreeSet<String>,
+    /// The variables that are asked for.
+    pub(super) used: BTreeSet<String>,
     /// Whether `local.timestamp` is needed.
     pub(super) timestamp: bool,
     /// Whether `legacy_isotime` is called.
@@ -35,17 +39,21 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(locals: BTreeSet<String>) -> Self {
-        Self { locals, ..Self::default() }
+    pub(super) fn new(mend: bool) -> Self {
+        Self { mend, ..Self::default() }
     }
 
     /// Upgrades the calls in a block.
     pub(super) fn upgrade(&mut self, block: &str) -> String {
         self.unhandled.clear();
-        let out = match rendered(block, self) {
+        let mut out = match rendered(block, self) {
             Ok(out) => out,
+            Err(_) if self.mend => one_by_one(block, self),
             Err(kept) => return kept,
         };
+        if self.mend && self.unhandled.len() > 1 && !out.starts_with('\n') {
+            out.insert(0, '\n');
+        }
         match &self.unhandled[..] {
             [] => out,
             [one] => {
@@ -66,8 +74,9 @@ impl Calls {
     fn secret(&mut self, name: &str, key: Option<&str>) -> String {
         let same = |(n, k): &(String, Option<String>)| n == name && k.as_deref() == key;
         let alike = |(n, _): &(String, Option<String>)| n == name && key.is_none();
-        let known = self.secrets.iter().position(same);
-        let index = known.or_else(|| self.secrets.iter().position(alike)).unwrap_or_else(|| {
+        let exact = self.secrets.iter().position(same);
+        let known = exact.or_else(|| self.secrets.iter().position(alike).filter(|_| !self.mend));
+        let index = known.unwrap_or_else(|| {
             self.secrets.push((name.to_owned(), key.map(str::to_owned)));
             self.secrets.len() - 1
         });
@@ -130,6 +139,7 @@ impl Functions for Calls {
             }
             ("user", _) => {
                 let place = if self.locals.contains(text(0)) { "local" } else { "var" };
+                self.used.insert(text(0).to_owned());
                 format!("${{{place}.{}}}", text(0))
             }
             ("env", _) => format!("${{env({})}}", quote(text(0))),
@@ -153,8 +163,12 @@ pub(super) struct VariableCalls {
 
 impl VariableCalls {
     /// Upgrades the calls in the block of a variable.
-    pub(super) fn upgrade(&mut self, block: &str) -> String {
-        rendered(block, self).unwrap_or_else(|kept| kept)
+    pub(super) fn upgrade(&mut self, block: &str, mend: bool) -> String {
+        match rendered(block, self) {
+            Ok(out) => out,
+            Err(_) if mend => one_by_one(block, self),
+            Err(kept) => kept,
+        }
     }
 }
 
@@ -225,6 +239,19 @@ fn rendered(block: &str, functions: &mut dyn Functions) -> Result<String, String
     gotext::run(&escaped, &nodes, functions).map_err(|e| kept(&e, &text))
 }
 
+/// Runs each action of a block by itself, and keeps those that cannot be run.
+fn one_by_one(block: &str, functions: &mut dyn Functions) -> String {
+    let upgraded = ACTION.replace_all(block, |found: &Captures<'_>| {
+        let action = found[0].replace("\\\"", "\"").replace("\\\\", "\\");
+        rendered(&action, functions).unwrap_or_else(|_| found[0].to_owned())
+    });
+    upgraded.into_owned()
+}
+
+/// One action within one line.
+static ACTION: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\{\{.*?\}\}").expect("the pattern is fixed, and tests use it"));
+
 fn read(text: &str, functions: &dyn Functions) -> Result<Vec<Node>, Error> {
     gotext::parse(text, &|name| functions.signature(name).is_some())
 }
@@ -260,7 +287,9 @@ fn reprint(nodes: &[Node], functions: &dyn Functions) -> Result<String, Error> {
             _ => false,
         };
         match alone.filter(|command| !known(&command.args[0].kind)) {
-            Some(command) => out.push_str(&format!("{{{{ \"{{{{\" }}}} {command} {{{{ \"}}}}\" }}}}")),
+            Some(command) => {
+                out.push_str(&format!("{{{{ \"{{{{\" }}}} {command} {{{{ \"}}}}\" }}}}"));
+            }
             None => out.push_str(&format!("{{{{{pipe}}}}}")),
         }
     }
@@ -271,10 +300,8 @@ fn reprint(nodes: &[Node], functions: &dyn Functions) -> Result<String, Error> {
 static QUOTED: LazyLock<Regex> = LazyLock::new(|| {
     let blank = r"[\t\n\x0C\r ]*";
     let word = "[0-9A-Za-z_]*";
-    Regex::new(&format!(
-        r#"\{{\{{{blank}{word}({blank}(\\".*\\"){blank})+{word}{blank}\}}\}}"#
-    ))
-    .expect("the pattern is fixed, and tests use it")
+    Regex::new(&format!(r#"\{{\{{{blank}{word}({blank}(\\".*\\"){blank})+{word}{blank}\}}\}}"#))
+        .expect("the pattern is fixed, and tests use it")
 });
 
 fn unescape_quotes(block: &str) -> String {

@@ -1,13 +1,18 @@
-//! What `hcl2_upgrade` makes of a template: the same bytes as Packer, where those bytes can be.
+//! What `hcl2_upgrade` makes of a template: the same bytes as Packer.
 //!
 //! Each part of a template is written as an HCL block by itself, laid out, and then run as a Go
 //! template whose functions give HCL: `{{ user `x` }}` becomes `${var.x}`. A block that cannot be
 //! run so is kept as it is, under a comment that says why. In the end everything is laid out once
 //! more.
+//!
+//! Some of those bytes are no HCL, or mean something else than before. With [`Options::mend`]
+//! they are others: names of sources are names, `only` and `except` name sources, overrides are
+//! carried over, and one call that cannot be upgraded keeps no other from it.
 
 mod blocks;
 mod body;
 mod calls;
+mod names;
 mod texts;
 mod variables;
 
@@ -21,13 +26,18 @@ use calls::Calls;
 pub struct Options<'a> {
     /// Whether comments say what the blocks are for.
     pub annotations: bool,
+    /// Whether to write what can be used, where Packer writes something else.
+    pub mend: bool,
     /// Whether there is a builder of this type. Builders of known plugins need not be there.
     pub has_builder: &'a dyn Fn(&str) -> bool,
 }
 
 impl std::fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options").field("annotations", &self.annotations).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("annotations", &self.annotations)
+            .field("mend", &self.mend)
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,9 +58,10 @@ pub fn upgrade(template: &Template, text: &str, options: Options<'_>) -> Upgrade
     let mut writer = Writer {
         template,
         options,
-        calls: Calls::new(variables::locals(template)),
+        calls: Calls::new(options.mend),
         problems: Vec::new(),
         remarks: BTreeSet::new(),
+        sources: Vec::new(),
     };
     writer.write(text)
 }
@@ -61,17 +72,22 @@ struct Writer<'a> {
     calls: Calls,
     problems: Vec<String>,
     remarks: BTreeSet<String>,
+    /// Names of builders, and types and names of the sources they become.
+    sources: Vec<(String, String, String)>,
 }
 
 impl Writer<'_> {
     fn write(&mut self, text: &str) -> Upgraded {
         let mut builders = blocks::builders(self.template);
         let packer = self.packer();
-        let (variables, locals) = self.variables(text);
+        let (mut variables, locals) = self.variables(text);
         let images = self.images(&mut builders);
         let sources = self.sources(&mut builders);
         let build = self.build(&builders);
         let secrets = self.secrets();
+        if self.options.mend {
+            variables.push_str(&variables::undeclared(self.calls.used.iter(), self.template));
+        }
 
         let mut out = String::new();
         self.part(&mut out, texts::PACKER, &packer);
@@ -118,4 +134,3 @@ impl Writer<'_> {
         }
     }
 }
-

@@ -1,6 +1,6 @@
 //! Variables: those that only hold text stay variables, the others become locals.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::calls::{VariableCalls, users};
 use super::{Writer, body};
@@ -12,16 +12,9 @@ struct Variable<'a> {
     sensitive: bool,
 }
 
-/// The variables that become locals.
-pub(super) fn locals(template: &Template) -> BTreeSet<String> {
-    let with_text = template.variables.iter().filter_map(|v| Some((v, v.default.as_ref()?)));
-    let calling = with_text.filter(|(_, default)| is_local(&default.text));
-    calling.map(|(variable, _)| variable.name.text.clone()).collect()
-}
-
-fn is_local(default: &str) -> bool {
+fn is_local(default: &str, mend: bool) -> bool {
     let mut calls = VariableCalls::default();
-    calls.upgrade(default);
+    calls.upgrade(default, mend);
     calls.is_local
 }
 
@@ -29,6 +22,8 @@ impl Writer<'_> {
     /// The blocks of variables, and those of locals.
     pub(super) fn variables(&mut self, text: &str) -> (String, String) {
         let mut variables = BTreeMap::new();
+        // Mended, the calls tell of them, whatever else the text calls.
+        let text = if self.options.mend { "" } else { text };
         for name in users(text) {
             variables.insert(name, Variable { default: None, sensitive: false });
         }
@@ -37,10 +32,22 @@ impl Writer<'_> {
             let sensitive = variable.sensitive;
             variables.insert(variable.name.text.clone(), Variable { default, sensitive });
         }
+        let mend = self.options.mend;
+        let local = |v: &Variable<'_>| v.default.is_some_and(|text| is_local(text, mend));
+        let locals = variables.iter().filter(|(_, v)| local(v)).map(|(name, _)| name.clone());
+        let locals: Vec<String> = locals.collect();
+        if mend {
+            self.calls.locals.extend(locals.iter().cloned());
+        }
         let (mut out, mut sensitive, mut plain) = (String::new(), String::new(), String::new());
         for (name, variable) in &variables {
-            match variable.default {
-                Some(default) if is_local(default) && variable.sensitive => {
+            let default = variable.default.filter(|_| locals.contains(name));
+            if default.is_some() {
+                // Without mending, a sensitive local does not know those that come behind it.
+                self.calls.locals.insert(name.clone());
+            }
+            match default {
+                Some(default) if variable.sensitive => {
                     let mut block = String::from("\n");
                     body::open(&mut block, "local", &[name]);
                     block.push_str("sensitive=true\n");
@@ -48,10 +55,8 @@ impl Writer<'_> {
                     block.push_str("}\n");
                     sensitive.push_str(&self.calls.upgrade(&karat_hcl::format(&block)));
                 }
-                Some(default) if is_local(default) => {
-                    body::text_argument(&mut plain, name, default);
-                }
-                _ => out.push_str(&block(name, variable)),
+                Some(default) => body::text_argument(&mut plain, name, default),
+                None => out.push_str(&block(name, variable, mend)),
             }
         }
         if !plain.is_empty() {
@@ -62,7 +67,16 @@ impl Writer<'_> {
     }
 }
 
-fn block(name: &str, variable: &Variable<'_>) -> String {
+/// The blocks of variables that are asked for and that nobody declared.
+pub(super) fn undeclared<'a>(
+    used: impl Iterator<Item = &'a String>,
+    template: &Template,
+) -> String {
+    let new = used.filter(|name| template.variable(name).is_none());
+    new.map(|name| block(name, &Variable { default: None, sensitive: false }, true)).collect()
+}
+
+fn block(name: &str, variable: &Variable<'_>, mend: bool) -> String {
     let mut block = String::from("\n");
     body::open(&mut block, "variable", &[name]);
     block.push_str("type=string\n");
@@ -73,5 +87,5 @@ fn block(name: &str, variable: &Variable<'_>) -> String {
         block.push_str("sensitive=true\n");
     }
     block.push_str("}\n");
-    VariableCalls::default().upgrade(&karat_hcl::format(&block))
+    VariableCalls::default().upgrade(&karat_hcl::format(&block), mend)
 }

@@ -28,6 +28,13 @@ pub(crate) struct Hcl2UpgradeArgs {
         default_value = "false", default_missing_value = "true",
         action = clap::ArgAction::Set, value_parser = crate::goflags::parse_bool)]
     with_annotations: bool,
+    /// Writes what can be used where Packer writes something else: names of sources that are
+    /// names, "only" and "except" with sources instead of builders, overrides, and every call that
+    /// can be upgraded.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true",
+        action = clap::ArgAction::Set, value_parser = crate::goflags::parse_bool)]
+    mend: bool,
     #[command(flatten)]
     legacy: LegacyArgs,
     /// The packer.json, or - for the standard input.
@@ -54,13 +61,16 @@ pub(crate) fn run(args: &Hcl2UpgradeArgs) -> Result<(), Failure> {
     renderer.print(&warnings(template.check()));
     let builders = components::all();
     let has_builder = |name: &str| builders.builders().contains_key(name);
-    let options = Options { annotations: args.with_annotations, has_builder: &has_builder };
+    let (annotations, mend) = (args.with_annotations, args.mend);
+    let options = Options { annotations, mend, has_builder: &has_builder };
     let upgraded = upgrade(&template, &text, options);
 
     let path = args.output_file.clone().unwrap_or_else(|| format!("{}.pkr.hcl", args.template));
     write(Path::new(&path), &upgraded.text)?;
     let mut remarks = Diagnostics::new();
-    remarks.extend(upgraded.remarks.into_iter().map(Diagnostic::warning));
+    remarks.extend(upgraded.remarks.into_iter().map(|remark| {
+        Diagnostic::warning(remark).hint("With -mend it is written as it has to be.")
+    }));
     renderer.print(&remarks);
     for problem in &upgraded.problems {
         out::stderr_line(&format!("Ignoring following {problem}"));
@@ -94,8 +104,7 @@ fn warnings(diags: Diagnostics) -> Diagnostics {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let context =
-        |e: std::io::Error| Failure::new(format!("cannot write {}: {e}", path.display()));
+    let context = |e: std::io::Error| Failure::new(format!("cannot write {}: {e}", path.display()));
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(context)?;
     }
