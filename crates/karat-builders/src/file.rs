@@ -69,6 +69,10 @@ impl Builder for File {
         Some(Validated { target: config.target.into(), from: from? })
     }
 
+    fn has_machine(&self, _: &Validated) -> bool {
+        false
+    }
+
     fn register_steps(&self, registry: &mut StepRegistry) {
         registry.register::<WriteFile>().register::<ConnectAndProvision>();
     }

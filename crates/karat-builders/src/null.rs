@@ -63,6 +63,10 @@ impl Builder for Null {
         }
     }
 
+    fn has_machine(&self, validated: &Validated) -> bool {
+        validated.ssh.is_some()
+    }
+
     fn register_steps(&self, registry: &mut StepRegistry) {
         registry.register::<ConnectAndProvision>();
     }

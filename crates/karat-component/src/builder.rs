@@ -120,6 +120,12 @@ pub trait Builder: fmt::Debug + Send + Sync + 'static {
         &[]
     }
 
+    /// Whether there is a machine to be provisioned; without, only what runs on the local machine
+    /// can.
+    fn has_machine(&self, _validated: &Self::Validated) -> bool {
+        true
+    }
+
     /// Adds the builder's steps, so that a stored saga can be undone without the template.
     fn register_steps(&self, registry: &mut StepRegistry);
 
@@ -229,6 +235,11 @@ pub trait PreparedBuilder: fmt::Debug + Send + Sync {
 
     /// Whether an equal fingerprint means that nothing needs to be built.
     fn reusable(&self) -> bool;
+
+    /// Whether there is a machine to be provisioned.
+    fn has_machine(&self) -> bool {
+        true
+    }
 }
 
 #[derive(Debug)]
@@ -302,6 +313,10 @@ impl<B: Builder> PreparedBuilder for Prepared<B> {
 
     fn reusable(&self) -> bool {
         self.builder.reusable(&self.validated)
+    }
+
+    fn has_machine(&self) -> bool {
+        self.builder.has_machine(&self.validated)
     }
 }
 

@@ -166,9 +166,14 @@ fn validate_build(preparer: &Preparer) -> Diagnostics {
             diags.append(found);
         }
     };
-    take(preparer.source().map(drop));
+    let source = preparer.source();
+    let has_machine = source.as_ref().map_or(true, |(_, prepared)| prepared.has_machine());
+    take(source.map(drop));
     let build = Arc::clone(&preparer.build);
     for block in build.provisioners.iter().chain(&build.error_cleanup) {
+        if !has_machine {
+            take(preparer.runs_without_machine(block));
+        }
         take(preparer.provisioner(block, None).map(drop));
     }
     for block in build.chains.iter().flatten() {

@@ -10,7 +10,7 @@ use karat_component::{
 };
 use karat_config::{Body, ComponentKind, Schema};
 use karat_functions::World;
-use karat_hcl::diag::{Diagnostics, Severity};
+use karat_hcl::diag::{Diagnostic, Diagnostics, Severity};
 use karat_template::{
     ArtifactKey, Build, ComponentBlock, Evaluated, Inputs, PostProcessorBlock, ProvisionerBlock,
     TextContext,
@@ -114,6 +114,31 @@ impl Preparer {
         let mut diags = Diagnostics::new();
         let prepared = Arc::clone(component).prepare(&body, &cx, &mut diags);
         finish(prepared, diags)
+    }
+
+    /// Whether a provisioner can do without a machine; one of an unknown type may. A warning only:
+    /// as a stand-in for a source that is not at hand, `null` is of use to validate the rest.
+    pub(crate) fn runs_without_machine(&self, block: &ProvisionerBlock) -> Result<(), Diagnostics> {
+        let component = &block.component;
+        let own = self.own_type(ComponentKind::Provisioner, &component.type_name);
+        let found = self.components.provisioners().get(own.as_ref());
+        if found.is_none_or(|provisioner| provisioner.is_local()) {
+            return Ok(());
+        }
+        Err(Diagnostic::warning("Provisioner without a machine")
+            .at(component.type_span)
+            .also(self.build.span, "this source reaches no machine")
+            .detail(format!(
+                "The provisioner \"{}\" works on a machine, and {} has none: its communicator is \
+                 \"none\". The build will fail there.",
+                component.type_name, self.build.target
+            ))
+            .hint(format!(
+                "Leave it out for this source by except = [\"{}.{}\"], or run it here by \
+                 \"shell-local\".",
+                self.build.source_type, self.build.local_name
+            ))
+            .into())
     }
 
     /// A post-processor.

@@ -11,6 +11,7 @@
 //! | `document.rs`, `cursor.rs` | a text, and what stands at a place of it |
 //! | `index.rs` | what the files of a template declare |
 //! | `problems.rs` | what is wrong, in the words of the protocol |
+//! | `json_schema.rs` | [`json_schema`], for editors that know no language server |
 //! | `completion.rs`, `hover.rs`, `definition.rs`, `symbols.rs` | one answer each |
 
 mod catalog;
@@ -20,10 +21,12 @@ mod definition;
 mod document;
 mod hover;
 mod index;
+mod json_schema;
 mod language;
 mod problems;
 mod server;
 mod symbols;
 
 pub use catalog::{Catalog, Component, Function};
+pub use json_schema::json_schema;
 pub use server::{Checker, serve};

@@ -715,7 +715,28 @@ fn apply_override(
     };
     let Some(own) = map.get(build.local_name.as_str()).and_then(Value::as_map) else { return };
     for (name, value) in own {
-        body.set(&**name, expr.span, value.clone());
+        let (name_span, value_span) = override_spans(expr, &build.local_name, name);
+        let value = value.clone();
+        body.attributes
+            .insert(name.to_string(), karat_config::Attribute { name_span, value_span, value });
+    }
+}
+
+/// Where an option of one source stands in an override, and its value; the whole override where it
+/// is not written out.
+fn override_spans(expr: &Expr, source: &str, option: &str) -> (Span, Span) {
+    let item = |expr: &Expr, wanted: &str| -> Option<(Span, Expr)> {
+        let ast::ExprKind::Object(items) = &expr.kind else { return None };
+        let found = items.iter().rev().find(|item| match &item.key {
+            ast::ObjectKey::Name(ident) => ident.name == wanted,
+            ast::ObjectKey::Expr(key) => key.as_literal_str() == Some(wanted),
+        })?;
+        Some((found.key.span(), found.value.clone()))
+    };
+    let own = item(expr, source);
+    match own.and_then(|(_, own)| item(&own, option)) {
+        Some((name, value)) => (name, value.span),
+        None => (expr.span, expr.span),
     }
 }
 

@@ -41,6 +41,7 @@ enum Command {
     Gc(commands::gc::GcArgs),
     Docs(commands::docs::DocsArgs),
     Lsp(commands::lsp::LspArgs),
+    Schema(commands::schema::SchemaArgs),
     Completion(commands::completion::CompletionArgs),
     Version(commands::version::VersionArgs),
 }
@@ -160,6 +161,9 @@ pub(crate) fn run(args: Vec<String>, as_packer: bool) -> u8 {
         return exit::NO_COMMAND;
     }
     let flags = goflags::rewrite(&root, args);
+    if flags.machine_readable {
+        out::errors_to_records();
+    }
     let name = if as_packer { "packer" } else { "karat" };
     let parsed = Cli::try_parse_from(std::iter::once(name.to_owned()).chain(flags.args));
     let cli = match parsed {
@@ -205,6 +209,7 @@ fn dispatch(cli: Cli, global: Global) -> Result<(), Failure> {
         Command::Gc(args) => commands::gc::run(args),
         Command::Docs(args) => commands::docs::run(args),
         Command::Lsp(args) => commands::lsp::run(&args),
+        Command::Schema(args) => commands::schema::run(&args),
         Command::Completion(args) => commands::completion::run(args),
         Command::Version(args) => commands::version::run(args, global),
     }

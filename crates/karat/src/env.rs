@@ -32,6 +32,23 @@ pub(crate) const ALL: &[Variable] = &[
               `/var/cache/karat`, else `~/.cache/karat`.",
     },
     Variable {
+        name: "PACKER_CACHE_DIR",
+        doc: "Folder of what can be fetched again, in a folder `karat` in it, unless \
+              `KARAT_CACHE_DIR` is set.",
+    },
+    Variable {
+        name: "PACKER_CONFIG",
+        doc: "Nothing: what Packer's own settings file can say has no meaning here. Nor have \
+              `PACKER_CONFIG_DIR`, `PACKER_PLUGIN_PATH`, `PACKER_PLUGIN_MIN_PORT`, \
+              `PACKER_PLUGIN_MAX_PORT`, `PACKER_FORCE_GOB`, `PACKER_GITHUB_API_TOKEN`, \
+              `PACKER_GETTER_READ_TIMEOUT`, `PACKER_WRAP_COOKIE` and `CHECKPOINT_DISABLE`: there \
+              are no plugins to be fetched and no news to be asked for.",
+    },
+    Variable {
+        name: "PACKER_RUN_UUID",
+        doc: "Set for the scripts of a run: its id, as `build.PackerRunUUID`.",
+    },
+    Variable {
         name: "KARAT_FAULT",
         doc: "Failures on request, to rehearse them: `kill@STEP:before`, `fail@STEP:after`, …; \
               `list` prints the points that a run passes.",
@@ -83,6 +100,9 @@ pub(crate) fn state_dir() -> PathBuf {
 
 /// Folder of what can be fetched again.
 pub(crate) fn cache_dir() -> PathBuf {
+    if let (None, Some(dir)) = (set("KARAT_CACHE_DIR"), set("PACKER_CACHE_DIR")) {
+        return dir.join("karat");
+    }
     dir("KARAT_CACHE_DIR", "XDG_CACHE_HOME", "/var/cache/karat", ".cache/karat")
 }
 

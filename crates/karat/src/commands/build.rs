@@ -100,7 +100,7 @@ impl Show {
             return Arc::new(Json);
         }
         if self.machine_readable {
-            return Arc::new(Machine);
+            return Arc::new(Machine::default());
         }
         self.human(out::is_terminal())
     }

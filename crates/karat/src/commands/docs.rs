@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use karat_component::{PACKER, plugins};
+use karat_config::ComponentKind;
 use serde_json::json;
 
 use crate::error::Failure;
@@ -79,14 +81,23 @@ fn show(args: &DocsArgs, name: &str, entries: &[Entry]) -> Result<(), Failure> {
 }
 
 fn unknown(name: &str, entries: &[Entry]) -> Failure {
+    let failure = Failure::new(format!("there is no component and no function \"{name}\""));
+    let plugin = ComponentKind::ALL.into_iter().find_map(|kind| plugins::plugin_of(kind, name));
+    if let Some(plugin) = plugin.filter(|plugin| plugin.source != PACKER) {
+        let text = format!("\"{name}\" belongs to the plugin {}", plugin.source);
+        return Failure::new(format!("{text}, which is not built in"));
+    }
     let groups = functions::groups();
     let functions = groups.iter().flat_map(|(_, functions)| functions.iter().map(|f| f.name));
     let names = entries.iter().map(|e| e.name.as_str()).chain(functions);
-    let hint = karat_hcl::diag::closest(name, names).map_or(
-        "`karat docs` lists the components, `karat docs functions` the functions".to_owned(),
-        |best| format!("did you mean \"{best}\"?"),
-    );
-    Failure::new(format!("there is no component and no function \"{name}\"")).hint(hint)
+    if let Some(best) = karat_hcl::diag::closest(name, names) {
+        return failure.hint(format!("did you mean \"{best}\"?"));
+    }
+    let mut names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    failure
+        .hint(format!("there are {}; `karat docs functions` lists the functions", names.join(", ")))
 }
 
 fn list(entries: &[Entry], width: usize) -> String {

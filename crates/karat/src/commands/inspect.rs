@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use karat_component::Masker;
+use karat_config::ComponentKind;
 use karat_template::{BuildOutline, Evaluated};
 use karat_value::{Value, print};
 use serde_json::json;
@@ -172,6 +173,15 @@ fn as_json(session: &Session) -> serde_json::Value {
         "template": session.path,
         "variables": variables.collect::<Vec<_>>(),
         "locals": locals.collect::<Vec<_>>(),
+        "plugins": template.plugins().iter().map(|plugin| json!({
+            "name": plugin.name,
+            "source": plugin.source,
+            "version": plugin.version,
+        })).collect::<Vec<_>>(),
+        "data_sources": session.uses.iter()
+            .filter(|one| one.kind == ComponentKind::DataSource)
+            .map(|one| json!({ "type": one.type_name, "name": one.name }))
+            .collect::<Vec<_>>(),
         "builds": builds.collect::<Vec<_>>(),
     })
 }

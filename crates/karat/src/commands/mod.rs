@@ -17,6 +17,7 @@ pub(crate) mod plugins;
 pub(crate) mod recover;
 pub(crate) mod resume;
 pub(crate) mod runs;
+pub(crate) mod schema;
 pub(crate) mod validate;
 pub(crate) mod verify_build;
 pub(crate) mod version;

@@ -19,7 +19,11 @@ impl Renderer<'_> {
     /// Prints all of them, to stderr.
     pub(crate) fn print(&self, diags: &Diagnostics) {
         for diagnostic in diags {
-            out::stderr_line(&self.render(diagnostic));
+            let text = self.render(diagnostic);
+            match diagnostic.severity {
+                Severity::Error => out::stderr_line(&text),
+                Severity::Warning => out::warning_line(&text),
+            }
         }
     }
 

@@ -147,28 +147,8 @@ impl Human {
     }
 
     fn build_finished(&self, event: &Event, ended: Ended, duration: Duration) {
-        let took = long_duration(duration);
         let build = &ended.build;
-        let text = match (ended.outcome, &ended.error) {
-            (Outcome::Reused, _) => {
-                format!(
-                    "Build '{build}' is up to date after {took}: nothing that goes into it changed."
-                )
-            }
-            (Outcome::Finished, _) => format!("Build '{build}' finished after {took}."),
-            (Outcome::Skipped, error) => {
-                format!(
-                    "Build '{build}' was not started: {}",
-                    error.as_deref().unwrap_or("cancelled")
-                )
-            }
-            (_, error) => {
-                format!(
-                    "Build '{build}' errored after {took}: {}",
-                    error.as_deref().unwrap_or("cancelled")
-                )
-            }
-        };
+        let text = ending(build, ended.outcome, ended.error.as_deref(), duration);
         let red = !matches!(ended.outcome, Outcome::Finished | Outcome::Reused);
         let mut state = self.state();
         if let Some(Live { bar: Some(bar), .. }) = state.builds.remove(build) {
@@ -251,6 +231,29 @@ impl Report for Human {
         if let Some(live) = &self.live {
             // Drawn lines that cannot be cleared are no harm.
             let _ = live.clear();
+        }
+    }
+}
+
+/// How a build ended, in Packer's words where Packer has any: scripts match them.
+pub(crate) fn ending(
+    build: &str,
+    outcome: Outcome,
+    error: Option<&str>,
+    duration: Duration,
+) -> String {
+    let took = long_duration(duration);
+    let why = error.unwrap_or("cancelled");
+    match outcome {
+        Outcome::Reused => {
+            format!(
+                "Build '{build}' is up to date after {took}: nothing that goes into it changed."
+            )
+        }
+        Outcome::Finished => format!("Build '{build}' finished after {took}."),
+        Outcome::Skipped => format!("Build '{build}' was not started: {why}"),
+        Outcome::Errored | Outcome::Cancelled => {
+            format!("Build '{build}' errored after {took}: {why}")
         }
     }
 }

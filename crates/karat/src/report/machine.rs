@@ -1,14 +1,26 @@
 //! `-machine-readable`: `UNIXTS,TARGET,TYPE,ARG…`, one record a line.
 
-use std::time::UNIX_EPOCH;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use karat_component::{Artifact, Event, EventKind, Outcome};
 
+use super::human::{ending, long_duration};
 use super::{Report, out};
 
-/// Prints records as Packer does.
+/// Prints records as Packer does: what people are told as `ui`, and what came out in types of its
+/// own when all builds have ended.
 #[derive(Debug, Default)]
-pub(crate) struct Machine;
+pub(crate) struct Machine {
+    ended: Mutex<Vec<Ended>>,
+}
+
+#[derive(Debug)]
+struct Ended {
+    build: String,
+    error: Option<String>,
+    artifacts: Vec<Artifact>,
+}
 
 impl Report for Machine {
     fn event(&self, event: &Event) {
@@ -22,49 +34,79 @@ impl Report for Machine {
             print(event, "", "ui", &[level, &prefixed]);
         };
         match &event.kind {
-            EventKind::Say { text } => ui("say", text),
-            EventKind::Message { text } => ui("message", text),
+            // Packer makes no difference between them any more.
+            EventKind::Say { text } | EventKind::Message { text } => ui("say", text),
             EventKind::Error { text } => ui("error", text),
-            EventKind::Output { line, .. } => ui("message", line),
+            EventKind::Output { line, .. } => ui("say", line),
             EventKind::Machine { category, args } => {
-                print(
-                    event,
-                    target,
-                    category,
-                    &args.iter().map(String::as_str).collect::<Vec<_>>(),
-                );
+                let args: Vec<&str> = args.iter().map(String::as_str).collect();
+                print(event, target, category, &args);
             }
-            EventKind::BuildFinished { outcome, error, artifacts, .. } => {
-                if let Some(error) = error {
-                    print(event, target, "error", &[error]);
-                }
-                if matches!(outcome, Outcome::Finished | Outcome::Reused) {
-                    print(event, target, "artifact-count", &[&artifacts.len().to_string()]);
-                    for (index, artifact) in artifacts.iter().enumerate() {
-                        self.artifact(event, target, index, artifact);
-                    }
-                }
+            EventKind::BuildFinished { outcome, duration, error, artifacts } => {
+                let good = matches!(outcome, Outcome::Finished | Outcome::Reused);
+                let text = ending(target, *outcome, error.as_deref(), *duration);
+                print(event, "", "ui", &[if good { "say" } else { "error" }, &text]);
+                let ended = Ended {
+                    build: target.to_owned(),
+                    error: error.clone().or_else(|| (!good).then(|| "cancelled".to_owned())),
+                    artifacts: if good { artifacts.clone() } else { Vec::new() },
+                };
+                self.ended().push(ended);
             }
+            EventKind::RunFinished { duration, .. } => self.summary(event, *duration),
             _ => {}
         }
     }
 }
 
 impl Machine {
-    fn artifact(&self, event: &Event, target: &str, index: usize, artifact: &Artifact) {
-        let index = index.to_string();
-        let record = |args: &[&str]| {
-            print(event, target, "artifact", &[&[index.as_str()], args].concat());
-        };
-        record(&["builder-id", &artifact.builder_id]);
-        record(&["id", &artifact.id]);
-        record(&["string", &artifact.description]);
-        record(&["files-count", &artifact.files.len().to_string()]);
-        for (place, file) in artifact.files.iter().enumerate() {
-            record(&["file", &place.to_string(), &file.to_string_lossy()]);
-        }
-        record(&["end"]);
+    fn ended(&self) -> MutexGuard<'_, Vec<Ended>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn summary(&self, event: &Event, duration: Duration) {
+        let ended = self.ended();
+        let ui = |level: &str, text: &str| print(event, "", "ui", &[level, text]);
+        ui("say", &format!("\n==> Wait completed after {}", long_duration(duration)));
+        let failed: Vec<(&Ended, &str)> =
+            ended.iter().filter_map(|e| Some((e, e.error.as_deref()?))).collect();
+        if !failed.is_empty() {
+            print(event, "", "error-count", &[&failed.len().to_string()]);
+            ui("error", "\n==> Some builds didn't complete successfully and had errors:");
+        }
+        for (one, error) in failed {
+            print(event, &one.build, "error", &[error]);
+            ui("error", &format!("--> {}: {error}", one.build));
+        }
+        let made: Vec<&Ended> = ended.iter().filter(|e| !e.artifacts.is_empty()).collect();
+        if made.is_empty() {
+            ui("say", "\n==> Builds finished but no artifacts were created.");
+            return;
+        }
+        ui("say", "\n==> Builds finished. The artifacts of successful builds are:");
+        for one in made {
+            print(event, &one.build, "artifact-count", &[&one.artifacts.len().to_string()]);
+            for (index, artifact) in one.artifacts.iter().enumerate() {
+                records(event, &one.build, index, artifact);
+                ui("say", &format!("--> {}: {artifact}", one.build));
+            }
+        }
+    }
+}
+
+fn records(event: &Event, target: &str, index: usize, artifact: &Artifact) {
+    let index = index.to_string();
+    let record = |args: &[&str]| {
+        print(event, target, "artifact", &[&[index.as_str()], args].concat());
+    };
+    record(&["builder-id", &artifact.builder_id]);
+    record(&["id", &artifact.id]);
+    record(&["string", &artifact.description]);
+    record(&["files-count", &artifact.files.len().to_string()]);
+    for (place, file) in artifact.files.iter().enumerate() {
+        record(&["file", &place.to_string(), &file.to_string_lossy()]);
+    }
+    record(&["end"]);
 }
 
 fn print(event: &Event, target: &str, category: &str, args: &[&str]) {

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use karat_component::Masker;
 
+use super::machine;
+
 static MASKER: OnceLock<Masker> = OnceLock::new();
 
 /// The secrets of the process: what is added here shows nowhere.
@@ -23,6 +25,14 @@ static ERRORS_TO_STDOUT: AtomicBool = AtomicBool::new(false);
 /// Sends errors to stdout from now on.
 pub(crate) fn errors_to_stdout() {
     ERRORS_TO_STDOUT.store(true, Ordering::Relaxed);
+}
+
+/// With `-machine-readable` what is no data is a record, too.
+static RECORDS: AtomicBool = AtomicBool::new(false);
+
+/// Makes records of errors from now on.
+pub(crate) fn errors_to_records() {
+    RECORDS.store(true, Ordering::Relaxed);
 }
 
 /// Writes data, or what a person asked for.
@@ -48,6 +58,18 @@ pub(crate) fn stdout_line(text: &str) {
 
 /// Writes a line that is not data: errors, warnings, hints.
 pub(crate) fn stderr_line(text: &str) {
+    told("error", text);
+}
+
+/// Writes a warning.
+pub(crate) fn warning_line(text: &str) {
+    told("say", text);
+}
+
+fn told(level: &str, text: &str) {
+    if RECORDS.load(Ordering::Relaxed) {
+        return machine::ui(level, text);
+    }
     if ERRORS_TO_STDOUT.load(Ordering::Relaxed) {
         return stdout_line(text);
     }
