@@ -9,7 +9,7 @@ use karat_config::{Config, Duration};
 use karat_saga::Services;
 use karat_value::{Type, Value};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method, Response, Url};
+use reqwest::{Client, ClientBuilder, Method, Response, Url};
 use tokio_util::sync::CancellationToken;
 
 /// An answer of more bytes is refused: it is for templates, not for downloads.
@@ -153,16 +153,18 @@ fn place(url: &Url) -> String {
     format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
-/// The client, with the cryptography that the program has anyway.
 fn client() -> Result<Client, ComponentError> {
+    client_builder().build().map_err(|e| ComponentError::because("cannot set up a web client", e))
+}
+
+/// A web client to be set up, with the cryptography that the program has anyway.
+pub fn client_builder() -> ClientBuilder {
     let provider = rustls::crypto::ring::default_provider();
     // One that is set already will do as well.
     let _ = provider.install_default();
     Client::builder()
         .user_agent(concat!("karat/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
-        .build()
-        .map_err(|e| ComponentError::because("cannot set up a web client", e))
 }
 
 async fn ask(request: &Request) -> Result<Value, ComponentError> {

@@ -12,6 +12,6 @@ mod null;
 mod program;
 
 pub use external::{External, ExternalConfig, ExternalRaw, ExternalRawConfig};
-pub use http::{Http, HttpConfig, Request};
+pub use http::{Http, HttpConfig, Request, client_builder};
 pub use null::{Null, NullConfig};
 pub use program::Program;

@@ -48,6 +48,7 @@ impl Preparer {
                 build_name: self.info.source_name.clone(),
                 build_type: self.info.source_type.clone(),
                 template_dir: self.info.template_dir.to_string_lossy().into_owned(),
+                promised: self.promised(),
             }),
         }
     }
@@ -60,6 +61,13 @@ impl Preparer {
             debug: self.info.debug,
             planning: self.planning,
         }
+    }
+
+    /// Values of the machine that the builder gives beyond the common ones.
+    fn promised(&self) -> Vec<String> {
+        let builder = self.components.builders().get(&self.build.source_type);
+        let names = builder.map(|b| b.generated()).unwrap_or_default();
+        names.iter().map(|name| (*name).to_owned()).collect()
     }
 
     /// What the template calls a source.

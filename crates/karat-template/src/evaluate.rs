@@ -475,6 +475,7 @@ impl Evaluated {
                 build_name: build.source_name.clone(),
                 build_type: build.source_type.clone(),
                 template_dir: self.root.to_string_lossy().into_owned(),
+                promised: inputs.text.as_ref().map(|t| t.promised.clone()).unwrap_or_default(),
             },
         };
         let mut diags = Diagnostics::new();

@@ -135,6 +135,14 @@ impl Reader<'_> {
         );
     }
 
+    /// The text of a legacy template: what is not UTF-8 in it is replaced, as in Packer.
+    fn lossy_text(&mut self, path: &Path) -> Option<String> {
+        match self.world.read_file(path) {
+            Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(_) => self.text(path),
+        }
+    }
+
     fn text(&mut self, path: &Path) -> Option<String> {
         let what = || format!("Cannot read \"{}\"", path.display());
         let bytes = match self.world.read_file(path) {
@@ -162,7 +170,7 @@ impl Reader<'_> {
     fn legacy(mut self, request: &Load) -> Loaded {
         let (name, text) = match &request.stdin {
             Some(text) => ("<stdin>".to_owned(), Some(text.clone())),
-            None => (request.path.to_string_lossy().into_owned(), self.text(&request.path)),
+            None => (request.path.to_string_lossy().into_owned(), self.lossy_text(&request.path)),
         };
         let mut given = BTreeMap::new();
         let mut template = Template::new(legacy::folder(&request.path, self.world));

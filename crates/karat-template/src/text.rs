@@ -21,6 +21,8 @@ pub struct TextContext {
     pub build_type: String,
     /// The template's folder, as the user named it.
     pub template_dir: String,
+    /// Values of the machine that the builder gives beyond the common ones.
+    pub promised: Vec<String>,
 }
 
 /// Renders all text of a body but that of late options, which their component renders itself.
@@ -32,18 +34,41 @@ pub(crate) fn render(
     machine: Machine<'_>,
     diags: &mut Diagnostics,
 ) {
-    let TextContext { build_name, build_type, template_dir } = context;
+    let TextContext { build_name, build_type, template_dir, promised } = context;
     let mut engine = Engine::new(world, build_name, build_type, template_dir);
     engine.packer_version = crate::PACKER_VERSION.to_owned();
     if let Machine::Known(generated) = machine {
         engine.build = generated_texts(generated);
     }
-    let later = matches!(machine, Machine::Later);
-    render_body(body, schema, &Renderer { engine, later }, diags);
+    let promised = matches!(machine, Machine::Later).then_some(promised.as_slice());
+    render_body(body, schema, &Renderer { engine, promised }, diags);
 }
 
-/// What the engine says when `{{ build }}` asks for what the machine does not have.
-pub(crate) const NO_MACHINE: &str = "the machine has no";
+/// Whether a text can be rendered once the machine is there, which has the common values and those
+/// that are promised.
+///
+/// # Errors
+/// Why it cannot.
+pub(crate) fn check_for_later(
+    engine: &Engine,
+    text: &str,
+    promised: &[String],
+) -> Result<(), String> {
+    let mut engine = engine.clone();
+    loop {
+        let Err(reason) = engine.render(text, []) else { return Ok(()) };
+        let missing = reason.split_once("the machine has no \"").and_then(|r| r.1.split_once('"'));
+        let name = missing.map(|(name, _)| name.to_owned());
+        match name {
+            Some(name) if BUILD_NAMES.contains(&&*name) || promised.contains(&name) => {
+                engine.build.push((name, String::new()));
+            }
+            // What a function makes of a value is known with the value.
+            None if !engine.build.is_empty() => return Ok(()),
+            _ => return Err(reason),
+        }
+    }
+}
 
 /// The values of the machine as texts, as `{{ build }}` gives them.
 pub(crate) fn generated_texts(generated: &BTreeMap<String, Value>) -> Vec<(String, String)> {
@@ -60,13 +85,13 @@ pub(crate) fn generated_texts(generated: &BTreeMap<String, Value>) -> Vec<(Strin
     all.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
 }
 
-struct Renderer {
+struct Renderer<'a> {
     engine: Engine,
-    /// Whether the machine is made later, so that a text that names its values is not known.
-    later: bool,
+    /// What is promised of a machine that is made later.
+    promised: Option<&'a [String]>,
 }
 
-fn render_body(body: &mut Body, schema: &Schema, engine: &Renderer, diags: &mut Diagnostics) {
+fn render_body(body: &mut Body, schema: &Schema, engine: &Renderer<'_>, diags: &mut Diagnostics) {
     for (name, attribute) in &mut body.attributes {
         let option = schema.option(name);
         if option.is_some_and(|o| o.kind == OptionKind::Late) {
@@ -90,7 +115,7 @@ fn render_body(body: &mut Body, schema: &Schema, engine: &Renderer, diags: &mut 
 fn render_value(
     value: &Value,
     span: Span,
-    renderer: &Renderer,
+    renderer: &Renderer<'_>,
     diags: &mut Diagnostics,
 ) -> Option<Value> {
     let mut found = false;
@@ -99,11 +124,16 @@ fn render_value(
             return leaf.clone();
         };
         found = true;
-        match renderer.engine.render(text, []) {
+        let rendered = renderer.engine.render(text, []);
+        let rendered = match (rendered, renderer.promised) {
+            (Err(_), Some(promised)) => match check_for_later(&renderer.engine, text, promised) {
+                Ok(()) => return Value::unknown(Type::String).with_marks(leaf.marks()),
+                Err(reason) => Err(reason),
+            },
+            (rendered, _) => rendered,
+        };
+        match rendered {
             Ok(text) => Value::string(Arc::<str>::from(text)).with_marks(leaf.marks()),
-            Err(reason) if renderer.later && reason.contains(NO_MACHINE) => {
-                Value::unknown(Type::String).with_marks(leaf.marks())
-            }
             Err(reason) => {
                 diags.push(
                     Diagnostic::error("Error in a {{ }} template")

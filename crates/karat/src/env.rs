@@ -58,6 +58,19 @@ pub(crate) const ALL: &[Variable] = &[
         doc: "Socket of the ssh agent, unless `ssh_agent_socket` is set.",
     },
     Variable {
+        name: "VAULT_ADDR",
+        doc: "Server that `vault` asks; otherwise `https://127.0.0.1:8200`. `VAULT_TOKEN` has to be \
+              set; `VAULT_NAMESPACE`, `VAULT_CACERT` and `VAULT_SKIP_VERIFY` mean what they mean \
+              to Vault.",
+    },
+    Variable {
+        name: "CONSUL_HTTP_ADDR",
+        doc: "Server that `consul_key` asks; otherwise `127.0.0.1:8500`. `CONSUL_HTTP_TOKEN`, \
+              `CONSUL_HTTP_TOKEN_FILE`, `CONSUL_HTTP_AUTH`, `CONSUL_HTTP_SSL`, \
+              `CONSUL_HTTP_SSL_VERIFY`, `CONSUL_CACERT` and `CONSUL_NAMESPACE` mean what they mean \
+              to Consul.",
+    },
+    Variable {
         name: "http_proxy",
         doc: "Proxy for packages, archives and disk images that are fetched; `https_proxy` and \
               `no_proxy` as well. apt's own configuration is followed, too.",

@@ -13,6 +13,7 @@
 //! | `error.rs` | from failures to messages and exit codes |
 //! | `prompt.rs`, `line_editor.rs` | questions and lines at the terminal |
 //! | `env.rs`, `world.rs` | the environment; files, clock and chance |
+//! | `stores.rs` | Consul and Vault, for the functions that read secrets |
 
 mod cli;
 mod commands;
@@ -29,6 +30,7 @@ mod prompt;
 mod report;
 mod session;
 mod signals;
+mod stores;
 mod world;
 
 use std::ffi::OsString;

@@ -44,6 +44,28 @@ impl Session {
         warn_undeclared: bool,
         colour: bool,
     ) -> Result<Self, Failure> {
+        Self::load_in(System::new(), args, run_data, warn_undeclared, colour)
+    }
+
+    /// Reads the template to see whether its syntax is right. Reaches no network.
+    ///
+    /// # Errors
+    /// When the standard input cannot be read.
+    pub(crate) fn load_text(
+        args: &TemplateArgs,
+        warn_undeclared: bool,
+        colour: bool,
+    ) -> Result<Self, Failure> {
+        Self::load_in(System::offline(), args, false, warn_undeclared, colour)
+    }
+
+    fn load_in(
+        world: System,
+        args: &TemplateArgs,
+        run_data: bool,
+        warn_undeclared: bool,
+        colour: bool,
+    ) -> Result<Self, Failure> {
         let stdin = if args.template == "-" {
             let text = std::io::read_to_string(std::io::stdin()).map_err(|e| {
                 Failure::new(format!("cannot read the template from the standard input: {e}"))
@@ -63,7 +85,7 @@ impl Session {
             var_files: args.var_file.iter().map(PathBuf::from).collect(),
         };
         let given = Given { flags: args.var.clone(), warn_undeclared };
-        let world = Arc::new(System::new());
+        let world = Arc::new(world);
         let data = Data::new(components::all(), run_data);
         let mut loaded = load(&request, world.as_ref());
         let template = loaded.evaluate(&given, world.as_ref(), &data);

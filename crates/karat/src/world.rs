@@ -7,15 +7,28 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use karat_functions::{FileKind, World};
 
+use crate::stores::Stores;
+
 /// The machine that the program runs on.
 #[derive(Debug)]
 pub(crate) struct System {
     started: Timestamp,
+    /// Nothing where no network is to be reached.
+    stores: Option<Stores>,
 }
 
 impl System {
     pub(crate) fn new() -> Self {
-        Self { started: Timestamp::now() }
+        Self { started: Timestamp::now(), stores: Some(Stores::default()) }
+    }
+
+    /// The machine without its network.
+    pub(crate) fn offline() -> Self {
+        Self { stores: None, ..Self::new() }
+    }
+
+    fn stores(&self) -> Result<&Stores, String> {
+        self.stores.as_ref().ok_or_else(|| "only the syntax is checked".to_owned())
     }
 }
 
@@ -64,6 +77,14 @@ impl World for System {
     fn random(&self, buffer: &mut [u8]) -> io::Result<()> {
         getrandom::fill(buffer).map_err(|e| io::Error::other(e.to_string()))
     }
+
+    fn consul_key(&self, key: &str) -> Result<String, String> {
+        self.stores()?.consul_key(key, self)
+    }
+
+    fn vault(&self, path: &str, key: &str) -> Result<String, String> {
+        self.stores()?.vault(path, key, self)
+    }
 }
 
 /// The same machine at a fixed moment and without chance: what a template gives in it depends on
@@ -107,5 +128,15 @@ impl World for Frozen {
     fn random(&self, buffer: &mut [u8]) -> io::Result<()> {
         buffer.fill(0);
         Ok(())
+    }
+
+    // What was answered once is not asked again.
+
+    fn consul_key(&self, key: &str) -> Result<String, String> {
+        self.0.consul_key(key)
+    }
+
+    fn vault(&self, path: &str, key: &str) -> Result<String, String> {
+        self.0.vault(path, key)
     }
 }

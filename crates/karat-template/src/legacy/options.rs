@@ -12,7 +12,7 @@ use karat_value::{Mark, Type, Value};
 
 use super::Legacy;
 use super::weak::Json;
-use crate::text::{NO_MACHINE, TextContext, generated_texts};
+use crate::text::{TextContext, check_for_later, generated_texts};
 
 /// The options of a component, and those that `override` sets for one builder.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +51,7 @@ pub(crate) fn body(
     cx: &Context<'_>,
     diags: &mut Diagnostics,
 ) -> Body {
-    let TextContext { build_name, build_type, template_dir } = &cx.text;
+    let TextContext { build_name, build_type, template_dir, .. } = &cx.text;
     let mut engine = Engine::new(cx.world, build_name, build_type, template_dir);
     engine.packer_version = crate::PACKER_VERSION.to_owned();
     engine.place = Place::Legacy(Arc::clone(&cx.legacy.variables));
@@ -185,9 +185,16 @@ impl Reader<'_> {
                 if self.cx.lenient {
                     return self.marked(text.text.as_str());
                 }
-                if matches!(self.cx.machine, Machine::Later) && reason.contains(NO_MACHINE) {
-                    return Value::unknown(Type::String);
-                }
+                let reason = match self.cx.machine {
+                    Machine::Later => {
+                        let promised = &self.cx.text.promised;
+                        match check_for_later(&self.engine, &text.text, promised) {
+                            Ok(()) => return Value::unknown(Type::String),
+                            Err(reason) => reason,
+                        }
+                    }
+                    Machine::None | Machine::Known(_) => reason,
+                };
                 self.diags.push(
                     Diagnostic::error("Error in a {{ }} template")
                         .at(text.span)

@@ -40,12 +40,12 @@ pub(crate) struct ValidateArgs {
 pub(crate) fn run(args: ValidateArgs, global: Global) -> Result<(), Failure> {
     let colour = args.colour.on() && !global.machine_readable;
     runtime()?.block_on(async {
-        let session = Session::load(
-            &args.template,
-            args.evaluate_datasources,
-            !args.no_warn_undeclared_var,
-            colour,
-        )?;
+        let warn_undeclared = !args.no_warn_undeclared_var;
+        let session = if args.syntax_only {
+            Session::load_text(&args.template, warn_undeclared, colour)?
+        } else {
+            Session::load(&args.template, args.evaluate_datasources, warn_undeclared, colour)?
+        };
         if args.syntax_only {
             session.early_checked()?;
             said(global, "Syntax-only check passed. Everything looks okay.");
