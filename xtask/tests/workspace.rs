@@ -21,8 +21,8 @@ const LAYERS: &[&[&str]] = &[
         "karat-text",
         "karat-config",
         "karat-config-derive",
-        "karat-template",
         "karat-legacy",
+        "karat-template",
     ],
     // 2: core
     &["karat-saga", "karat-component", "karat-plan", "karat-engine"],
@@ -53,8 +53,8 @@ const LANGUAGE: &[&str] = &[
     "karat-text",
     "karat-config-derive",
     "karat-config",
-    "karat-template",
     "karat-legacy",
+    "karat-template",
 ];
 
 /// Crates that reach outside through `World` alone.

@@ -1,3 +1,5 @@
+//! Texts with braces, taken apart and put together.
+
 use super::*;
 
 const TEXT: Signature = Signature { takes: &[Kind::Text], repeats: false };

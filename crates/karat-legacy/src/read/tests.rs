@@ -1,3 +1,5 @@
+//! Templates, right and wrong, as they are read.
+
 use karat_hcl::diag::SourceMap;
 
 use super::*;
