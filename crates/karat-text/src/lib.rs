@@ -74,7 +74,9 @@ impl Engine {
             return Ok(text.to_owned());
         }
         let data = data.into_iter().map(|(k, v)| (Arc::from(k), Text::String(v.into())));
-        let data = Text::Map(Arc::new(data.collect()));
+        let data: std::collections::BTreeMap<_, _> = data.collect();
+        let data = if data.is_empty() { Text::Nil } else { Text::Map(Arc::new(data)) };
+        user::check_blocks(text)?;
         let template = self.template().parse(text).map_err(|e| place::message(&e))?;
         template.execute_to_string(&data).map_err(|e| place::message(&e))
     }
@@ -102,7 +104,10 @@ impl Engine {
             .func("uuid", fixed(&self.uuid))
             .func("timestamp", fixed(&started.as_second().to_string()))
             .func("isotime", move |args| date("legacy_isotime", args, started))
-            .func("strftime", move |args| date("legacy_strftime", args, started))
+            .func("strftime", move |args| match args {
+                [_] => date("legacy_strftime", args, started),
+                _ => fail("strftime: one format is needed".into()),
+            })
             .func("upper", |args| case("upper", args, str::to_uppercase))
             .func("lower", |args| case("lower", args, str::to_lowercase))
             .func("split", split)
@@ -156,7 +161,11 @@ fn split(args: &[Text]) -> Result<Text, TemplateError> {
     let [Text::String(text), Text::String(separator), Text::Int(index)] = args else {
         return fail("split: a text, a separator and a position are needed".into());
     };
-    let parts: Vec<&str> = text.split(&**separator).collect();
+    let parts: Vec<&str> = match &**separator {
+        // Each character is a part.
+        "" => text.split_inclusive(|_| true).collect(),
+        separator => text.split(separator).collect(),
+    };
     let part = usize::try_from(*index).ok().and_then(|i| parts.get(i));
     match part {
         Some(part) => Ok(Text::String((*part).into())),
@@ -249,6 +258,8 @@ mod tests {
         check("{{isotime \"2006-01-02\"}}", "2020-01-02");
         check("{{build `Host`}}", "10.0.0.1");
         check("{{split `a-b` `-` 1}}{{upper `x`}}", "bX");
+        check("{{split `äbc` `` 1}}", "b");
+        check("{{if true}}a{{else}}b{{end}}{{- /* end */ -}} c", "ac");
         check("{{replace `a` `b` 1 `aa`}} {{replace_all `a` `b` `aa`}}", "ba bb");
     }
 
@@ -259,6 +270,10 @@ mod tests {
             ("{{ build `X` }}", "the machine has no \"X\""),
             ("{{ user `x` }}", "var.NAME"),
             ("{{ .Path", "root"),
+            ("{{ strftime }}", "one format"),
+            ("{{ if true }}x", "no {{end}}"),
+            ("x{{ end }}", "nothing to end"),
+            ("{{ else }}", "nothing it is the alternative of"),
         ] {
             let error = engine().render(text, []).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

@@ -90,6 +90,7 @@ impl Engine {
         if !text.contains("{{") {
             return Ok(text.to_owned());
         }
+        crate::user::check_blocks(text).map_err(VariableError::Other)?;
         let outside = Shared::default();
         loop {
             let template = self.outward(self.template(), &outside).parse(text);

@@ -64,6 +64,34 @@ fn write_quoted(out: &mut String, tokens: &[Token<'_>], variables: &BTreeMap<Str
     }
 }
 
+/// Sees to it that every block has its end, and every end its block.
+///
+/// # Errors
+/// What is there without the other.
+pub(crate) fn check_blocks(text: &str) -> Result<(), String> {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("{{") {
+        let action = &rest[start..];
+        // One without an end is told by who reads it.
+        let Some(tokens) = tokens(action) else { return Ok(()) };
+        let mut words = tokens.iter().skip(1).filter(|t| t.kind != Kind::Blank && t.text != "-");
+        match words.next().map_or("", |token| token.text) {
+            word @ ("if" | "with" | "range" | "block" | "define") => open.push(word),
+            "end" if open.pop().is_none() => return Err("{{end}}: there is nothing to end".into()),
+            "else" if open.is_empty() => {
+                return Err("{{else}}: there is nothing it is the alternative of".into());
+            }
+            _ => {}
+        }
+        rest = &action[tokens.iter().map(|t| t.text.len()).sum()..];
+    }
+    match open.last() {
+        Some(word) => Err(format!("{{{{{word}}}}}: there is no {{{{end}}}} to it")),
+        None => Ok(()),
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Blank,
