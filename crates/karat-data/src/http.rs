@@ -22,7 +22,7 @@ const METHODS: [&str; 7] = ["HEAD", "GET", "POST", "PUT", "DELETE", "OPTIONS", "
 ///
 /// The values are `url`, `body`, the text of the answer, and `request_headers`, which despite its
 /// name holds the headers of the answer; of headers that stand several times the values are joined
-/// by `, `. An answer whose code is not 2xx is an error. Redirections are followed, up to ten.
+/// by `, `. Bytes that are no UTF-8 are replaced. An answer whose code is not 2xx is an error. Redirections are followed, up to ten.
 /// Proxies are taken from the environment.
 #[derive(Clone, Debug, Config)]
 pub struct HttpConfig {
@@ -117,6 +117,7 @@ fn url(given: &str, cx: &mut ValidateContext<'_>) -> Option<Url> {
 }
 
 fn method(given: &str, cx: &mut ValidateContext<'_>) -> Option<Method> {
+    let given = if given.is_empty() { "GET" } else { given };
     let method = if METHODS.contains(&given) { given.parse().ok() } else { None };
     if method.is_none() {
         cx.error("method", "Invalid method")
@@ -192,17 +193,12 @@ async fn ask(request: &Request) -> Result<Value, ComponentError> {
             return Err(ComponentError::new(text));
         }
     }
-    let body = String::from_utf8(body).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let kind = headers.get("Content-Type").map_or("no type", String::as_str);
-        let text = format!("{} answered with data that is no text", place(&request.url));
-        let reason = format!("byte {at} begins no character of UTF-8; the answer is of {kind}");
-        ComponentError::because(text, reason)
-    })?;
+    // As in Packer, what is no UTF-8 is replaced: the answer may be wanted for its headers alone.
+    let body = String::from_utf8_lossy(&body);
     let headers = headers.into_iter().map(|(name, value)| (name.into(), Value::string(value)));
     Ok(Value::object_of([
         ("url", Value::string(request.given.as_str())),
-        ("body", Value::string(body)),
+        ("body", Value::string(body.as_ref())),
         ("request_headers", Value::map(Type::String, headers.collect())),
     ]))
 }
@@ -319,13 +315,17 @@ mod tests {
         let (url, _) = server(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
         let error = fetch(&json!({ "url": format!("{url}/a?token=x") })).await.unwrap_err();
         assert_eq!(error.chain(), format!("{url}/a answered with code 404 Not Found"));
-        let (url, _) = server(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xfe");
-        let error = fetch(&json!({ "url": url })).await.unwrap_err();
-        assert!(error.chain().contains("byte 0 begins no character"), "{}", error.chain());
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = fetch(&json!({ "url": format!("http://{closed}/?password=x") })).await;
         let text = error.unwrap_err().chain();
         assert!(text.contains(&closed.to_string()) && !text.contains("password"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn replaces_what_is_no_text() {
+        let (url, _) = server(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ncaf\xe9");
+        let value = fetch(&json!({ "url": url, "method": "" })).await.unwrap();
+        assert_eq!(value.as_map().unwrap()["body"].as_str(), Some("caf\u{fffd}"));
     }
 
     #[tokio::test]

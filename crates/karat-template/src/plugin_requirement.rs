@@ -1,5 +1,7 @@
 //! One entry of `required_plugins { NAME = { version = …, source = … } }`.
 
+use karat_eval::{Environment, Scope, evaluate, references};
+use karat_functions::MemoryWorld;
 use karat_hcl::ast::{Expr, ExprKind, ObjectItem, ObjectKey};
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
 
@@ -85,11 +87,11 @@ impl Entry<'_> {
         let invalid = |detail: String| {
             Diagnostic::error("Invalid version constraint").at(expr.span).detail(detail)
         };
-        let Some(text) = expr.as_literal_str() else {
+        let Some(text) = constant(expr) else {
             diags.push(invalid("A version is text without names and functions.".into()));
             return None;
         };
-        match Constraint::parse(text) {
+        match Constraint::parse(&text) {
             Err(reason) => {
                 diags.push(
                     invalid(format!("\"{text}\" is no version constraint: {reason}."))
@@ -103,7 +105,7 @@ impl Entry<'_> {
                 )));
                 None
             }
-            Ok(_) => Some(text.to_owned()),
+            Ok(_) => Some(text),
         }
     }
 
@@ -117,7 +119,7 @@ impl Entry<'_> {
             );
             return None;
         };
-        let Some(text) = expr.as_literal_str() else {
+        let Some(text) = constant(expr) else {
             diags.push(
                 Diagnostic::error("Invalid source")
                     .at(expr.span)
@@ -125,8 +127,8 @@ impl Entry<'_> {
             );
             return None;
         };
-        match check_source(text) {
-            Ok(()) => Some(text.to_owned()),
+        match check_source(&text) {
+            Ok(()) => Some(text),
             Err((reason, hint)) => {
                 diags.push(
                     Diagnostic::error("Failed to parse source")
@@ -156,6 +158,26 @@ impl Entry<'_> {
     }
 }
 
+/// The text that an expression gives without names and functions.
+fn constant(expr: &Expr) -> Option<String> {
+    if let Some(text) = expr.as_literal_str() {
+        return Some(text.to_owned());
+    }
+    if !references(expr).is_empty() || calls(expr) {
+        return None;
+    }
+    let nothing = MemoryWorld::default();
+    let environment = Environment::new(&nothing, "");
+    let (value, found) = evaluate(expr, &Scope::new(&environment));
+    if found.has_errors() { None } else { value.as_str().map(str::to_owned) }
+}
+
+fn calls(expr: &Expr) -> bool {
+    let mut found = matches!(expr.kind, ExprKind::Call(_));
+    expr.each_child(&mut |child| found |= calls(child));
+    found
+}
+
 fn key(item: &ObjectItem) -> Option<&str> {
     match &item.key {
         ObjectKey::Name(ident) => Some(&ident.name),
@@ -180,7 +202,10 @@ pub fn check_source(source: &str) -> Result<(), (String, String)> {
         return Err(("it has a query or a fragment".into(), like()));
     }
     let parts: Vec<&str> = source.split('/').collect();
-    if parts.len() < 3 || parts.contains(&"") {
+    if parts[0].contains(':') {
+        return Err(("its host has a port".into(), like()));
+    }
+    if parts.len() < 3 {
         return Err(("it is not of the form host/namespace/name".into(), like()));
     }
     if parts.len() > MOST_PARTS {
@@ -219,7 +244,8 @@ mod tests {
 
     #[test]
     fn sources() {
-        for source in ["github.com/hashicorp/amazon", "example.com:8443/a/b/c/d-e"] {
+        for source in ["github.com/hashicorp/amazon", "example.com/a/b/c/d-e", "github.com//amazon"]
+        {
             assert_eq!(check_source(source), Ok(()), "{source}");
         }
         for source in [
@@ -228,7 +254,7 @@ mod tests {
             "https://github.com/hashicorp/amazon",
             "/github.com/hashicorp/amazon",
             "github.com/hashicorp/amazon/",
-            "github.com//amazon",
+            "example.com:8443/hashicorp/amazon",
             "github.com/hashicorp/packer-plugin-amazon",
             "github.com/hashicorp/packer-amazon",
             "github.com/hashicorp/ama--zon",
