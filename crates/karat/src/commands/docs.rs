@@ -67,7 +67,7 @@ fn show(args: &DocsArgs, name: &str, entries: &[Entry]) -> Result<(), Failure> {
         } else if args.markdown {
             out::stdout(&components::markdown(entry));
         } else {
-            out::stdout(&components::terminal(entry, width()));
+            out::stdout(&components::terminal(entry, width(), out::colour(true)));
         }
     }
     if let Some(function) = function {

@@ -127,12 +127,14 @@ fn own_options(entry: &Entry) -> (Vec<&OptionSchema>, bool) {
     (all.iter().filter(|o| !is_ssh(o)).collect(), true)
 }
 
-/// The options of a component, in `width` columns.
-pub(crate) fn terminal(entry: &Entry, width: usize) -> String {
-    let mut text = format!("{} \"{}\"\n\n", entry.kind.word(), entry.name);
+/// The options of a component, in `width` columns; names bold where there is `colour`.
+pub(crate) fn terminal(entry: &Entry, width: usize, colour: bool) -> String {
+    let heading = format!("{} \"{}\"", entry.kind.word(), entry.name);
+    let mut text = format!("{}\n\n", bold(&heading, colour));
     text.push_str(&fill(&entry.schema.doc, "", width));
     let (options, has_ssh) = own_options(entry);
-    options_text(&options, 0, width, &mut text);
+    text.push_str(&example(entry, &options));
+    options_text(&options, 0, (width, colour), &mut text);
     if has_ssh {
         let more = "With `communicator = \"ssh\"` the options of `karat docs ssh` stand in this \
                     block as well.";
@@ -149,20 +151,61 @@ pub(crate) fn terminal(entry: &Entry, width: usize) -> String {
     text
 }
 
-fn options_text(options: &[&OptionSchema], depth: usize, width: usize, text: &mut String) {
+fn bold(text: &str, colour: bool) -> String {
+    if colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// How the block looks with all that it has to have.
+fn example(entry: &Entry, options: &[&OptionSchema]) -> String {
+    let block = entry.kind.block(&entry.name);
+    let required: Vec<&&OptionSchema> = options.iter().filter(|o| o.required).collect();
+    let Some(head) = block.strip_suffix(" }").filter(|_| !required.is_empty()) else {
+        return format!("\n    {block}\n");
+    };
+    let width = required.iter().map(|o| o.name.len()).max().unwrap_or(0);
+    let mut text = format!("\n    {head}\n");
+    for option in required {
+        let line = match &option.ty {
+            OptionType::Attribute(ty) => format!("{:width$} = {}", option.name, sample(ty)),
+            OptionType::Block(_) | OptionType::Blocks(_) => format!("{} {{ }}", option.name),
+        };
+        let _ = writeln!(text, "      {line}");
+    }
+    text.push_str("    }\n");
+    text
+}
+
+fn sample(ty: &karat_value::Type) -> &'static str {
+    use karat_value::Type;
+    match ty {
+        Type::Bool => "true",
+        Type::Number => "1",
+        Type::List(_) | Type::Set(_) | Type::Tuple(_) => "[\"…\"]",
+        Type::Map(_) | Type::Object(_) => "{ … }",
+        Type::String | Type::Dynamic => "\"…\"",
+    }
+}
+
+fn options_text(
+    options: &[&OptionSchema],
+    depth: usize,
+    (width, colour): (usize, bool),
+    text: &mut String,
+) {
     let pad = "  ".repeat(depth + 1);
     for option in options {
         let mut facts = vec![option.type_name()];
         facts.extend(option.required.then(|| "required".to_owned()));
         facts.extend(shown_default(option).map(|d| format!("default {d}")));
         facts.extend((option.kind == OptionKind::Secret).then(|| "secret".to_owned()));
-        let _ = writeln!(text, "\n{pad}{} ({})", option.name, facts.join(", "));
+        let _ = writeln!(text, "\n{pad}{} ({})", bold(&option.name, colour), facts.join(", "));
         text.push_str(&fill(&option.doc, &format!("{pad}  "), width));
         for line in notes(option) {
             text.push_str(&fill(&line, &format!("{pad}  "), width));
         }
         if let OptionType::Block(inner) | OptionType::Blocks(inner) = &option.ty {
-            options_text(&inner.options.iter().collect::<Vec<_>>(), depth + 1, width, text);
+            let inner: Vec<&OptionSchema> = inner.options.iter().collect();
+            options_text(&inner, depth + 1, (width, colour), text);
         }
     }
 }
@@ -258,6 +301,20 @@ mod tests {
         assert!(!machine.contains("### `ssh_username`"));
         assert!(machine.contains("../communicators/ssh.md"));
         assert!(markdown(find(Kind::Communicator, "ssh")).contains("### `ssh_username`"));
+    }
+
+    #[test]
+    fn the_terminal_shows_the_block_with_what_it_needs() {
+        let entries = entries();
+        let find = |name: &str| entries.iter().find(|e| e.name == name).unwrap();
+        let text = terminal(find("sleep"), 80, false);
+        assert!(
+            text.contains("    provisioner \"sleep\" {\n      duration = \"…\"\n    }\n"),
+            "{text}"
+        );
+        let text = terminal(find("checksum"), 80, true);
+        assert!(text.contains("    post-processor \"checksum\" { }\n"), "{text}");
+        assert!(text.contains("\x1b[1moutput\x1b[0m (string"), "{text}");
     }
 
     #[test]
