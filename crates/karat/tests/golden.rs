@@ -53,11 +53,14 @@ fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned()
 }
 
-fn karat(command: &str, output: &Path, template: &Path) -> String {
+/// Runs the program in a folder.
+fn karat(command: &str, folder: &Path, output: &Path, template: &Path) -> String {
+    fs::create_dir_all(folder).unwrap();
     let directory = format!("output_directory={}", output.display());
     let done = Command::new(env!("CARGO_BIN_EXE_karat"))
         .args([command, "-var", &directory])
         .arg(template)
+        .current_dir(folder)
         .env_remove("KARAT_FAULT")
         .output()
         .unwrap();
@@ -76,7 +79,7 @@ fn golden() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
         let output = target().join("golden");
-        karat("build", &output, &example());
+        karat("build", &target(), &output, &example());
         output
     };
     BUILT.get_or_init(build).clone()
@@ -276,29 +279,34 @@ fn a_changed_page_rebuilds_only_the_layer_of_the_application() {
     let _alone = alone();
     // In the same place each time, so that the base is found again.
     let copy = target().join("golden-copy");
-    let (template, output) = (copy.join("golden"), copy.join("output"));
+    let (template, output) = (copy.join("golden"), Path::new("output"));
     sync(&example(), &template);
-    karat("build", &output, &template);
+    karat("build", &copy, output, &template);
 
-    let unchanged = karat("build", &output, &template);
+    let unchanged = karat("build", &copy, output, &template);
     assert!(!unchanged.contains("Powering the machine off"), "{unchanged}");
     for target in ["base.machine.debian", "app.machine.web"] {
         let line = unchanged.lines().find(|l| l.contains(target) && l.contains("up to date"));
         assert!(line.is_some(), "{target} is not up to date in\n{unchanged}");
     }
 
+    // Where nobody built yet, there are no disks.
+    let elsewhere = karat("plan", &copy.join("elsewhere"), output, &template);
+    assert!(elsewhere.contains("output directory"), "{elsewhere}");
+    assert!(elsewhere.contains("1 to build, 1 up to date."), "{elsewhere}");
+
     let page = template.join("files/index.html");
     let text = fs::read_to_string(&page).unwrap().replace("It works", "It still works");
     fs::write(&page, text).unwrap();
-    let plan = karat("plan", &output, &template);
+    let plan = karat("plan", &copy, output, &template);
     let (base, app) = plan.split_once("app.machine.web").expect("the plan has the application");
     assert!(base.contains("= base.machine.debian\n    up to date"), "{plan}");
     assert!(app.contains("build: ") && app.contains("files/index.html"), "{plan}");
     assert!(plan.contains("1 to build, 1 up to date."), "{plan}");
 
-    let disk = output.join("golden.raw");
+    let disk = copy.join(output).join("golden.raw");
     let before = fs::metadata(&disk).unwrap().modified().unwrap();
-    let rebuilt = karat("build", &output, &template);
+    let rebuilt = karat("build", &copy, output, &template);
     let base =
         rebuilt.lines().find(|l| l.contains("base.machine.debian") && l.contains("up to date"));
     assert!(base.is_some(), "{rebuilt}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use karat_component::{ComponentError, Events, FingerprintInput, SagaContext};
-use karat_layers::{Base, Control, Install, PackageLock, Progress, Resolving, Store};
+use karat_layers::{Base, Control, Digest, Install, PackageLock, Progress, Resolving, Store};
 use karat_saga::{Step, StepContext, StepError};
 use serde::{Deserialize, Serialize};
 
@@ -76,7 +76,8 @@ fn resolving(
     Resolving { update, lock_file }
 }
 
-/// Package locks go into the fingerprint; without one it is open what will be built.
+/// Package locks go into the fingerprint; without one it is open what will be built. So does the
+/// folder of the disks, which may be relative to where the program was started.
 pub(super) fn fingerprint_inputs(
     validated: &Validated,
     cx: &SagaContext,
@@ -103,6 +104,13 @@ pub(super) fn fingerprint_inputs(
             _ => None,
         };
         inputs.push(input(known));
+    }
+    if let Some(disk) = &validated.disk {
+        let directory = super::export::directory(disk, cx);
+        inputs.push(FingerprintInput {
+            name: "output directory".into(),
+            digest: Some(Digest::of(directory.as_os_str().as_encoded_bytes()).to_string()),
+        });
     }
     Ok(inputs)
 }

@@ -61,11 +61,17 @@ impl FileStamp {
     }
 }
 
+/// Where the disks go. A relative folder starts where the program was started.
+pub(super) fn directory(disk: &Disk, cx: &SagaContext) -> PathBuf {
+    let name = || format!("output-{}", cx.build.local_name).into();
+    let directory = disk.directory.clone().unwrap_or_else(name);
+    std::path::absolute(&directory).unwrap_or(directory)
+}
+
 impl ExportStep {
     pub(super) fn new(validated: &Validated, disk: &Disk, cx: &SagaContext) -> Self {
         let source = &cx.build.local_name;
-        let directory = disk.directory.clone().unwrap_or_else(|| format!("output-{source}").into());
-        let directory = std::path::absolute(&directory).unwrap_or(directory);
+        let directory = directory(disk, cx);
         let made = directory.ancestors().take_while(|dir| !dir.exists()).last().map(Path::to_owned);
         Self {
             name: disk.name.clone().unwrap_or_else(|| source.clone()),
