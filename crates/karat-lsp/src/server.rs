@@ -337,3 +337,46 @@ impl LanguageServer for Backend {
         Ok(Some(vec![TextEdit { range, new_text }]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"variable "é😀" {
+  default = "x"
+}
+locals { a = "${upper(var.é)}-${[for x in local.a : x.y][0]}" }
+source "a" "b" {
+  dynamic "disk" {
+    for_each = [1]
+    content { size = disk.value }
+  }
+  text = <<-EOT
+    ${data.http.x.body} %{ if true }é%{ endif }
+  EOT
+}
+build {
+  sources = ["source.a.b"]
+  provisioner "shell" { inline = ["😀${local.
+"#;
+
+    /// Every answer to every place of every beginning of a text comes without a panic.
+    #[test]
+    fn no_place_is_too_much() {
+        let catalog = Catalog::default();
+        let path = Path::new("/t.pkr.hcl");
+        let cuts = TEXT.char_indices().map(|(at, _)| at).chain([TEXT.len()]);
+        for cut in cuts {
+            let document = Document::new(TEXT[..cut].to_owned());
+            let index = Index::new([(path, &document)]);
+            // The whole of it at some places, and all of them at the end, where one types.
+            let places = (0..=cut).filter(|at| cut == TEXT.len() || cut - at < 4);
+            for offset in places.filter(|at| TEXT.is_char_boundary(*at)) {
+                hover(&document, offset, &catalog, &index);
+                complete(&document, offset, &catalog, &index);
+                definition(&document, offset, &index);
+            }
+            symbols(&document);
+        }
+    }
+}

@@ -1,11 +1,12 @@
 //! Fetches the data sources of a template, side by side where they do not need each other.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use karat_component::{ComponentError, Components, PrepareContext, PreparedDataSource};
 use karat_config::{ComponentKind, Schema};
-use karat_engine::unknown_component;
+use karat_engine::{own_type, unknown_component};
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
 use karat_saga::Services;
 use karat_template::{DataFetcher, DataRequest, Fetched, PluginRequirement};
@@ -19,21 +20,29 @@ use crate::signals;
 /// Fetches data sources, or leaves them unknown.
 pub(crate) struct Data {
     components: Components,
+    plugins: Vec<PluginRequirement>,
     run: bool,
     cancel: CancellationToken,
     values: Mutex<BTreeMap<(String, String), Value>>,
 }
 
 impl Data {
-    /// With `run`, asks outside; has to be used in a runtime of several threads then.
-    pub(crate) fn new(components: Components, run: bool) -> Self {
+    /// With `run`, asks outside; has to be used in a runtime of several threads then. `plugins` are
+    /// those that the template asks for, which it may call by other names.
+    pub(crate) fn new(components: Components, plugins: Vec<PluginRequirement>, run: bool) -> Self {
         let (cancel, values) = (CancellationToken::new(), Mutex::default());
-        Self { components, run, cancel, values }
+        Self { components, plugins, run, cancel, values }
+    }
+
+    /// A type as its plugin names it.
+    fn own_type<'a>(&self, type_name: &'a str) -> Cow<'a, str> {
+        own_type(&self.components, ComponentKind::DataSource, type_name, &self.plugins)
     }
 
     /// What can be asked, if the options are right.
     fn prepare(&self, request: &DataRequest) -> Result<Box<dyn PreparedDataSource>, Diagnostics> {
-        let Some(source) = self.components.data_sources().get(&request.type_name) else {
+        let own = self.own_type(&request.type_name);
+        let Some(source) = self.components.data_sources().get(own.as_ref()) else {
             let (name, span) = (&request.type_name, request.span);
             return Err(self.unknown(name, span, &[]).into());
         };
@@ -57,7 +66,7 @@ impl Data {
 
 impl DataFetcher for Data {
     fn schema(&self, type_name: &str) -> Option<Schema> {
-        self.components.schema(ComponentKind::DataSource, type_name)
+        self.components.schema(ComponentKind::DataSource, &self.own_type(type_name))
     }
 
     fn unknown(&self, type_name: &str, span: Span, plugins: &[PluginRequirement]) -> Diagnostic {
@@ -68,7 +77,8 @@ impl DataFetcher for Data {
     fn fetch(&self, request: DataRequest) -> Result<Value, Diagnostics> {
         let prepared = self.prepare(&request)?;
         if !self.run {
-            let source = self.components.data_sources().get(&request.type_name);
+            let own = self.own_type(&request.type_name);
+            let source = self.components.data_sources().get(own.as_ref());
             return Ok(source.map_or_else(Value::dynamic, |s| Value::unknown(s.output())));
         }
         let services = Services::new();

@@ -86,8 +86,9 @@ impl Session {
         };
         let given = Given { flags: args.var.clone(), warn_undeclared };
         let world = Arc::new(world);
-        let data = Data::new(components::all(), run_data);
         let mut loaded = load(&request, world.as_ref());
+        let plugins = loaded.template.plugins.clone();
+        let data = Data::new(components::all(), plugins, run_data);
         let template = loaded.evaluate(&given, world.as_ref(), &data);
         // The second evaluation finds the same problems; those of the first are shown. Data sources
         // are fetched once: it takes what the first was given.

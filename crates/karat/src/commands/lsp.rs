@@ -85,8 +85,8 @@ impl Checker for Check {
         let world = Arc::new(Overlay { system: System::new(), open: open.clone() });
         let request = Load { path: path.to_owned(), ..Load::default() };
         let given = Given::default();
-        let data = Data::new(components::all(), false);
         let mut loaded = load(&request, world.as_ref());
+        let data = Data::new(components::all(), loaded.template.plugins.clone(), false);
         let template = Arc::new(loaded.evaluate(&given, world.as_ref(), &data));
         let frozen = load(&request, world.as_ref()).evaluate(&given, world.as_ref(), &Known(&data));
         let mut diags = loaded.diags;
