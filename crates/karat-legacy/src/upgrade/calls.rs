@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use super::texts;
+use super::{names, texts};
 use crate::gotext::quote::{quote, unquote};
 use crate::gotext::{self, ArgKind, Error, Functions, Kind, Node, Signature, Value};
 
@@ -34,6 +34,8 @@ pub(super) struct Calls {
     pub(super) strftime: bool,
     /// Secrets that are asked for, by name and key. Their data sources are numbered from 1.
     pub(super) secrets: Vec<(String, Option<String>)>,
+    /// How many blocks could not be run.
+    pub(super) kept: usize,
     /// Calls in this block that have to be upgraded by hand.
     unhandled: Vec<String>,
 }
@@ -49,7 +51,10 @@ impl Calls {
         let mut out = match rendered(block, self) {
             Ok(out) => out,
             Err(_) if self.mend => one_by_one(block, self),
-            Err(kept) => return kept,
+            Err(kept) => {
+                self.kept += 1;
+                return kept;
+            }
         };
         if self.mend && self.unhandled.len() > 1 && !out.starts_with('\n') {
             out.insert(0, '\n');
@@ -138,9 +143,11 @@ impl Functions for Calls {
                 format!("${{legacy_{name}(\"{}\")}}", text(0))
             }
             ("user", _) => {
-                let place = if self.locals.contains(text(0)) { "local" } else { "var" };
-                self.used.insert(text(0).to_owned());
-                format!("${{{place}.{}}}", text(0))
+                let name = names::variable(text(0), self.mend);
+                let place = if self.locals.contains(&name) { "local" } else { "var" };
+                let reference = format!("${{{place}.{name}}}");
+                self.used.insert(name);
+                reference
             }
             ("env", _) => format!("${{env({})}}", quote(text(0))),
             ("build" | "data", _) => format!("${{{name}.{}}}", text(0)),
@@ -148,6 +155,9 @@ impl Functions for Calls {
             ("pwd", _) => "${path.cwd}".into(),
             ("packer_version", _) => "${packer.version}".into(),
             ("uuid", _) => "${uuidv4()}".into(),
+            // A build has no type, and its name is not that of the builder.
+            ("build_name", _) if self.mend => "${source.name}".into(),
+            ("build_type", _) if self.mend => "${source.type}".into(),
             ("build_name", _) => "${build.name}".into(),
             ("build_type", _) => "${build.type}".into(),
             _ => return Err("not a function of templates".into()),

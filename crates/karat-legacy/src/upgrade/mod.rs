@@ -85,6 +85,12 @@ impl Writer<'_> {
         let sources = self.sources(&mut builders);
         let build = self.build(&builders);
         let secrets = self.secrets();
+        match self.calls.kept {
+            0 => {}
+            1 => self.remark("1 block is kept as it was, under a comment that says why"),
+            n => self
+                .remark(format!("{n} blocks are kept as they were, under comments that say why")),
+        }
         if self.options.mend {
             variables.push_str(&variables::undeclared(self.calls.used.iter(), self.template));
         }
@@ -105,6 +111,10 @@ impl Writer<'_> {
             problems: std::mem::take(&mut self.problems),
             remarks: std::mem::take(&mut self.remarks).into_iter().collect(),
         }
+    }
+
+    fn remark(&mut self, remark: impl Into<String>) {
+        self.remarks.insert(remark.into());
     }
 
     fn part(&self, out: &mut String, head: &str, part: &str) {

@@ -23,6 +23,11 @@ pub(super) fn label(name: &str) -> String {
     out
 }
 
+/// The name of a variable: mended, one that HCL can hold.
+pub(super) fn variable(name: &str, mend: bool) -> String {
+    if mend && !karat_hcl::is_identifier(name) { label(name) } else { name.to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,9 @@
 //! Variables: those that only hold text stay variables, the others become locals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::calls::{VariableCalls, users};
-use super::{Writer, body};
+use super::{Writer, body, names};
 use crate::model::Template;
 
 /// What becomes of a variable.
@@ -30,7 +30,8 @@ impl Writer<'_> {
         for variable in &self.template.variables {
             let default = variable.default.as_ref().map(|d| d.text.as_str());
             let sensitive = variable.sensitive;
-            variables.insert(variable.name.text.clone(), Variable { default, sensitive });
+            let name = names::variable(&variable.name.text, self.options.mend);
+            variables.insert(name, Variable { default, sensitive });
         }
         let mend = self.options.mend;
         let local = |v: &Variable<'_>| v.default.is_some_and(|text| is_local(text, mend));
@@ -41,6 +42,9 @@ impl Writer<'_> {
         }
         let (mut out, mut sensitive, mut plain) = (String::new(), String::new(), String::new());
         for (name, variable) in &variables {
+            if !karat_hcl::is_identifier(name) {
+                self.remark(format!("\"{name}\" cannot be the name of a variable in HCL2"));
+            }
             let default = variable.default.filter(|_| locals.contains(name));
             if default.is_some() {
                 // Without mending, a sensitive local does not know those that come behind it.
@@ -72,7 +76,9 @@ pub(super) fn undeclared<'a>(
     used: impl Iterator<Item = &'a String>,
     template: &Template,
 ) -> String {
-    let new = used.filter(|name| template.variable(name).is_none());
+    let declared = template.variables.iter().map(|v| names::variable(&v.name.text, true));
+    let declared: BTreeSet<String> = declared.collect();
+    let new = used.filter(|name| !declared.contains(*name));
     new.map(|name| block(name, &Variable { default: None, sensitive: false }, true)).collect()
 }
 
