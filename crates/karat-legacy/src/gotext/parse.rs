@@ -6,7 +6,7 @@ use super::quote::{quote, unquote, unquote_char};
 use super::{Arg, ArgKind, Command, Control, ControlKind, Error, NAME, Node, Number, Pipe};
 
 /// Parentheses, and blocks, may lie this deep in each other.
-const MAX_DEPTH: usize = 400;
+const MAX_DEPTH: usize = 100;
 
 /// The functions that every template has.
 const BUILTINS: &[&str] = &[
