@@ -18,8 +18,8 @@ const MAX_ROUNDS: usize = 100;
 enum Line {
     /// To people.
     Say(String),
-    /// To programs alone: a type and its values.
-    Record(&'static str, Vec<String>),
+    /// To programs alone: a type, its values, and what is no text of the template.
+    Record(&'static str, Vec<String>, Option<&'static str>),
 }
 
 /// Prints what is in a template, exactly as Packer prints it.
@@ -28,9 +28,9 @@ pub(crate) fn inspect(template: &Template, machine_readable: bool, mask: impl Fn
         match line {
             Line::Say(text) if machine_readable => machine::say(&mask(&text)),
             Line::Say(text) => out::stdout_line(&mask(&text)),
-            Line::Record(kind, values) if machine_readable => {
+            Line::Record(kind, values, flag) if machine_readable => {
                 let values: Vec<String> = values.iter().map(|v| mask(v)).collect();
-                let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                let values: Vec<&str> = values.iter().map(String::as_str).chain(flag).collect();
                 machine::now("", kind, &values);
             }
             Line::Record(..) => {}
@@ -88,9 +88,9 @@ fn variables(template: &Template, lines: &mut Vec<Line>) {
     lines.push(Line::Say(String::new()));
 }
 
-fn record(variable: &Variable, required: &str) -> Line {
-    let values = [&variable.name.text, default_of(variable), required];
-    Line::Record("template-variable", values.map(str::to_owned).to_vec())
+fn record(variable: &Variable, required: &'static str) -> Line {
+    let values = [&variable.name.text, default_of(variable)];
+    Line::Record("template-variable", values.map(str::to_owned).to_vec(), Some(required))
 }
 
 fn default_of(variable: &Variable) -> &str {
@@ -114,7 +114,8 @@ fn builders(template: &Template, lines: &mut Vec<Line>) {
         if name != type_name {
             let _ = write!(text, " ({type_name})");
         }
-        lines.push(Line::Record("template-builder", vec![name.to_owned(), type_name.to_owned()]));
+        let values = vec![name.to_owned(), type_name.to_owned()];
+        lines.push(Line::Record("template-builder", values, None));
         lines.push(Line::Say(text));
     }
     lines.push(Line::Say(String::new()));
@@ -128,7 +129,7 @@ fn provisioners(template: &Template, lines: &mut Vec<Line>) {
     for provisioner in &template.provisioners {
         let type_name = provisioner.type_name.text.clone();
         lines.push(Line::Say(format!("  {type_name}")));
-        lines.insert(lines.len() - 1, Line::Record("template-provisioner", vec![type_name]));
+        lines.insert(lines.len() - 1, Line::Record("template-provisioner", vec![type_name], None));
     }
 }
 

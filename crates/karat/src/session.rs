@@ -144,6 +144,15 @@ impl Session {
         diags
     }
 
+    /// Fails if the template is a legacy one, which has no place to ask for plugins.
+    pub(crate) fn can_ask_for_plugins(&self) -> Result<(), Failure> {
+        if self.template.legacy().is_none() {
+            return Ok(());
+        }
+        Err(Failure::new("legacy templates cannot ask for plugins")
+            .hint("`karat hcl2_upgrade` turns one into HCL; validate and build need no init"))
+    }
+
     /// Fails if the template has no build.
     pub(crate) fn need_builds(&self) -> Result<(), Failure> {
         if self.has_builds {

@@ -36,10 +36,7 @@ pub(crate) fn run(args: InitArgs, global: Global) -> Result<(), Failure> {
     let colour = args.colour.on() && !global.machine_readable;
     let session = Session::load(&args.template, false, false, colour)?;
     session.early_checked()?;
-    if session.template.legacy().is_some() {
-        return Err(Failure::new("templates of the older form cannot ask for plugins")
-            .hint("`karat hcl2_upgrade` turns one into HCL; validate and build need no init"));
-    }
+    session.can_ask_for_plugins()?;
     let required = session.template.plugins();
     if required.is_empty() {
         say(global, "The template asks for no plugins: it has no required_plugins block.");

@@ -141,6 +141,7 @@ fn required(args: &RequiredArgs, global: Global) -> Result<(), Failure> {
     let colour = args.colour.on() && !global.machine_readable;
     let session = Session::load(&args.template, false, false, colour)?;
     session.early_checked()?;
+    session.can_ask_for_plugins()?;
     let required = session.template.plugins();
     let sources = session.template.sources();
     let all = components::all();
