@@ -103,7 +103,8 @@ const VALUES: [&str; 1] = [".pkrvars.hcl"];
 
 impl State {
     fn document(&self, uri: &Uri) -> Option<(PathBuf, Arc<Document>)> {
-        let path = path_of(uri)?;
+        // Of JSON there is nothing to be told but what is wrong in it.
+        let path = path_of(uri).filter(|path| !ends(path, &[".json"]))?;
         let document = lock(&self.open).get(&path).cloned()?;
         Some((path, document))
     }
