@@ -94,7 +94,10 @@ async fn recover_in(
     let journal = Journal::open(state_dir)?;
     if !options.list_only {
         for run in journal.runs().await?.iter().filter(|run| is_dead(run)) {
-            if options.runs.is_empty() || options.runs.contains(&run.id) {
+            let asked = options.runs.is_empty() || options.runs.contains(&run.id);
+            let sagas = journal.sagas(run.id).await?;
+            let kept = sagas.iter().any(|saga| saga.state == SagaState::Aborted);
+            if asked && (options.aborted || !kept) {
                 end_leftovers(&run.id.to_uuid())?;
             }
         }

@@ -210,6 +210,9 @@ fn a_build_that_was_kept_goes_on_where_it_stopped() {
     let run = run_of(&said);
     let machines = fs::read_dir(lab.state.join("machines")).unwrap().count();
     assert_eq!(machines, 1, "the machine is kept");
+    let listed = text(&lab.output(&["runs"]));
+    let line = listed.lines().find(|line| line.starts_with(&run)).unwrap_or_default();
+    assert!(line.contains(" kept ") && line.ends_with("recover --aborted)"), "{listed}");
     // What was kept on purpose stays, and is named.
     let shown = lab.recover();
     assert!(shown.contains(&format!("karat recover --aborted {run}")), "{shown}");
@@ -278,4 +281,40 @@ fn a_living_build_is_left_alone() {
     assert!(listed.contains("held by a living process"), "{listed}");
     assert_eq!(build.end(), 0, "{}", build.seen());
     assert_eq!(lab.recover(), "Nothing to recover.\n");
+}
+
+#[test]
+fn layers_that_no_build_needs_are_removed_and_others_are_not() {
+    if !is_root() {
+        return;
+    }
+    let _alone = alone();
+    let lab = Lab::with_base();
+    let layers = || fs::read_dir(lab.state.join("layers")).unwrap().count();
+    for greeting in ["first", "second"] {
+        let output = lab.build(greeting, "");
+        assert!(output.status.success(), "{}", text(&output));
+    }
+    let before = layers();
+    let mut alive = lab.start("alive", "5");
+    alive.until("the script runs");
+    let refused = lab.output(&["gc"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused).contains("is under way"), "{}", text(&refused));
+    assert_eq!(alive.end(), 0, "{}", alive.seen());
+    assert_eq!(layers(), before + 1);
+
+    // The layers of the first two are nobody's any more.
+    let removed = lab.output(&["gc"]);
+    assert!(text(&removed).starts_with("Removed 2 layers, "), "{}", text(&removed));
+    assert_eq!(layers(), before - 1);
+    let again = text(&lab.output(&["gc"]));
+    assert_eq!(again, "Removed 0 layers, 0 B.\n");
+    let arguments = ["build", "-var", "greeting=alive", "-var", "wait=5", "t.pkr.hcl"];
+    let unchanged = text(&lab.output(&arguments));
+    assert!(unchanged.contains("up to date"), "{unchanged}");
+
+    fs::remove_file(lab.path("t.pkr.hcl")).unwrap();
+    let pruned = text(&lab.output(&["gc", "-prune"]));
+    assert!(pruned.starts_with("Removed ") && !pruned.starts_with("Removed 0"), "{pruned}");
 }
