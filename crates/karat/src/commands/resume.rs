@@ -1,11 +1,11 @@
 //! `karat resume`
 
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use karat_engine::RunOptions;
 use karat_provisioners::local_command::end_leftovers;
 use karat_saga::{Cancellation, Journal};
 
-use crate::cli::{ColourArgs, Global, TemplateArgs, runtime};
+use crate::cli::{ColourArgs, ConfigType, Global, TemplateArgs, runtime};
 use crate::commands::build::{Show, conclude, drive_resumed};
 use crate::commands::recover::{is_dead, run_id};
 use crate::error::Failure;
@@ -111,7 +111,9 @@ fn stored_flags(command: &[String], args: &ResumeArgs) -> Result<TemplateArgs, F
     var.extend(args.var.clone());
     let mut var_file = values(command, "var-file");
     var_file.extend(args.var_file.clone());
-    Ok(TemplateArgs { var, var_file, config_type: None, template: String::new() })
+    let told = values(command, "config-type").pop();
+    let config_type = told.and_then(|told| ConfigType::from_str(&told, true).ok());
+    Ok(TemplateArgs { var, var_file, config_type, template: String::new() })
 }
 
 #[cfg(test)]
