@@ -69,6 +69,11 @@ impl Schema {
         self.find_block(kind).is_some()
     }
 
+    /// How many labels such a block must have, if there is one.
+    pub fn block_labels(&self, kind: &str) -> Option<usize> {
+        self.find_block(kind).map(|block| block.labels.len())
+    }
+
     fn find_block(&self, kind: &str) -> Option<&BlockSchema> {
         self.blocks.iter().find(|b| b.kind == kind)
     }

@@ -49,12 +49,14 @@ pub struct LocalBlock {
 }
 
 impl Template {
-    /// Reads the blocks of all files.
+    /// Reads the blocks of all files. What is wrong within sources and builds goes to `late`: it
+    /// does not keep variables and locals from being shown.
     pub(crate) fn decode(
         bodies: &[Body],
         root: PathBuf,
         var_files: Vec<VarFile>,
         diags: &mut Diagnostics,
+        late: &mut Diagnostics,
     ) -> Self {
         let mut template = Self { var_files, ..Self::new(root) };
         let schema = Schema::new()
@@ -70,7 +72,7 @@ impl Template {
             .block("communicator", &["type", "name"]);
         for body in bodies {
             for block in body.content(&schema, diags).blocks {
-                template.add(&block, diags);
+                template.add(&block, diags, late);
             }
         }
         template
@@ -96,7 +98,7 @@ impl Template {
         !self.builds.is_empty() || self.legacy.is_some()
     }
 
-    fn add(&mut self, block: &Block, diags: &mut Diagnostics) {
+    fn add(&mut self, block: &Block, diags: &mut Diagnostics, late: &mut Diagnostics) {
         match block.kind.name.as_str() {
             "packer" => packer_block::decode(block, &mut self.plugins, diags),
             "variable" => self.variable(block, diags),
@@ -124,8 +126,8 @@ impl Template {
             }
             "local" => self.local(block, diags),
             "data" => add_component(&mut self.data, "data source", block, diags),
-            "source" => add_component(&mut self.components, "source", block, diags),
-            "build" => self.builds.push(build_block::decode(block, diags)),
+            "source" => add_component(&mut self.components, "source", block, late),
+            "build" => self.builds.push(build_block::decode(block, late)),
             // The registry's block is read by the registry; a communicator block has no meaning.
             _ => {}
         }
@@ -197,6 +199,7 @@ pub(crate) fn component(block: &Block, taken: &'static [&'static str]) -> Compon
         body: block.body.clone(),
         taken,
         legacy: None,
+        bindings: Vec::new(),
     }
 }
 

@@ -114,35 +114,70 @@ fn expand(
     scope: &Scope<'_>,
     diags: &mut Diagnostics,
 ) {
+    let Some(dynamic) = unroll(block, scope, diags) else { return };
+    let inner_shape = inner_schema(schema, &dynamic.label.text);
+    for round in dynamic.rounds {
+        let mut each = scope.child();
+        each.set(round.binding.0.as_str(), round.binding.1);
+        let body = evaluate_body(&dynamic.content.body, block.header, &inner_shape, &each, diags);
+        let (name, name_span) = (dynamic.label.text.clone(), dynamic.label.span);
+        out.blocks.push(config::Block { name, name_span, labels: round.labels, body });
+    }
+}
+
+/// A `dynamic` block and what it is repeated for.
+pub(crate) struct Dynamic {
+    /// The type of the blocks that it stands for.
+    pub(crate) label: ast::Label,
+    /// What each of them holds.
+    pub(crate) content: ast::Block,
+    /// One for each of them.
+    pub(crate) rounds: Vec<Round>,
+}
+
+/// One block of those that a `dynamic` block stands for.
+pub(crate) struct Round {
+    /// Its labels.
+    pub(crate) labels: Vec<String>,
+    /// The name that it sees beyond those around it, and its value.
+    pub(crate) binding: (String, Value),
+}
+
+/// Reads a `dynamic` block.
+pub(crate) fn unroll(
+    block: &ast::Block,
+    scope: &Scope<'_>,
+    diags: &mut Diagnostics,
+) -> Option<Dynamic> {
     let [label] = block.labels.as_slice() else {
         diags.push(
             Diagnostic::error("Missing type of a dynamic block")
                 .at(block.header)
                 .hint("Write: dynamic \"TYPE\" { for_each = …"),
         );
-        return;
+        return None;
     };
     let shape = Syntax::new()
         .required("for_each")
         .optional("iterator")
         .optional("labels")
         .block("content", &[]);
-    let content = block.body.content(&shape, diags);
-    let Some(for_each) = content.attributes.get("for_each") else { return };
-    let Some(inner) = content.blocks.first() else {
+    let mut content = block.body.content(&shape, diags);
+    let for_each = content.attributes.get("for_each")?;
+    if let Some(second) = content.blocks.get(1) {
+        diags.push(
+            Diagnostic::error("Extraneous dynamic content block")
+                .at(second.header)
+                .also(content.blocks[0].header, "first given here"),
+        );
+    }
+    if content.blocks.is_empty() {
         diags.push(
             Diagnostic::error("Missing content of a dynamic block")
                 .at(content.end)
                 .detail(format!("A dynamic \"{}\" block needs a \"content\" block.", label.text)),
         );
-        return;
-    };
-    if let Some(second) = content.blocks.get(1) {
-        diags.push(
-            Diagnostic::error("Extraneous dynamic content block")
-                .at(second.header)
-                .also(inner.header, "first given here"),
-        );
+        return None;
     }
     let iterator = match content.attributes.get("iterator") {
         None => label.text.clone(),
@@ -154,21 +189,21 @@ fn expand(
                         .at(attribute.expr.span)
                         .detail("The iterator is a single name without quotes."),
                 );
-                return;
+                return None;
             }
         },
     };
     let (collection, found) = evaluate(&for_each.expr, scope);
     diags.append(found);
-    let inner_shape = inner_schema(schema, &label.text);
+    let mut rounds = Vec::new();
     for (key, value) in elements(&collection, for_each.expr.span, diags) {
+        let value = object([("key", key), ("value", value)]);
         let mut each = scope.child();
-        each.set(iterator.as_str(), object([("key", key), ("value", value)]));
+        each.set(iterator.as_str(), value.clone());
         let labels = labels(content.attributes.get("labels"), &each, diags);
-        let body = evaluate_body(&inner.body, block.header, &inner_shape, &each, diags);
-        let (name, name_span) = (label.text.clone(), label.span);
-        out.blocks.push(config::Block { name, name_span, labels, body });
+        rounds.push(Round { labels, binding: (iterator.clone(), value) });
     }
+    Some(Dynamic { label: label.clone(), content: content.blocks.swap_remove(0), rounds })
 }
 
 /// What a dynamic block is repeated for. Of a collection that is not known yet, one element that

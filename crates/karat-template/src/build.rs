@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use karat_hcl::ast;
 use karat_hcl::diag::Span;
+use karat_value::Value;
 
 use crate::legacy::Options;
 
@@ -100,6 +101,9 @@ pub struct ComponentBlock {
     pub taken: &'static [&'static str],
     /// The options in a legacy template; `body` is empty there.
     pub(crate) legacy: Option<Options>,
+    /// What the block sees beyond what all of its kind see: the iterators of the `dynamic` blocks
+    /// that it came out of, the innermost last.
+    pub bindings: Vec<(String, Value)>,
 }
 
 /// A provisioner of a build.

@@ -97,6 +97,10 @@ impl Loaded {
             let place = (&self.sources, self.template.root.as_path());
             return legacy::evaluate(source, place, given, world, &mut self.diags);
         }
+        let late: Vec<Diagnostic> = self.diags.iter().skip(self.early).cloned().collect();
+        let mut early = Diagnostics::new();
+        early.extend(self.diags.iter().take(self.early).cloned());
+        self.diags = early;
         let mut resolver = Resolver {
             blocks: &self.template.variables,
             files: &self.template.var_files,
@@ -108,6 +112,7 @@ impl Loaded {
         };
         let (variables, given) = resolver.resolve();
         self.early = resolver.diags.len();
+        resolver.diags.extend(late);
         resolver.check_rules(&variables, &given);
         let rejected = resolver.rejected;
         for variable in variables.values().filter(|v| !v.is_set) {
@@ -610,6 +615,7 @@ impl Evaluated {
         let mut diags = Diagnostics::new();
         let mut body = component_body(&block.component, schema, &scope, &mut diags);
         if let Some(overrides) = &block.overrides {
+            let scope = bound(&scope, &block.component);
             apply_override(&mut body, build, overrides, &scope, &mut diags);
         }
         finish(body, schema, inputs, machine, diags)
@@ -671,7 +677,16 @@ fn component_body(
     scope: &Scope<'_>,
     diags: &mut Diagnostics,
 ) -> Body {
-    evaluate_body(&block.body, block.header, schema, scope, diags)
+    evaluate_body(&block.body, block.header, schema, &bound(scope, block), diags)
+}
+
+/// The names that a block sees.
+pub(crate) fn bound<'s>(scope: &'s Scope<'s>, block: &ComponentBlock) -> Scope<'s> {
+    let mut bound = scope.child();
+    for (name, value) in &block.bindings {
+        bound.set(name.as_str(), value.clone());
+    }
+    bound
 }
 
 /// An attribute that stands in both the source and the nested block is an error, as in Packer.

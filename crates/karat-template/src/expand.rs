@@ -5,7 +5,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use karat_eval::{ReferenceStep, Scope, evaluate_as, references};
 use karat_functions::World;
-use karat_hcl::ast::{Attribute, Expr};
+use karat_hcl::ast::{Attribute, Block, Expr, Ident, Label};
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
 use karat_value::{Type, Value};
 
@@ -14,8 +14,12 @@ use crate::build::{
     ArtifactKey, ArtifactRef, Build, BuildOutline, ComponentBlock, PostProcessorBlock,
     ProvisionerBlock,
 };
-use crate::build_block::{BuildBlock, Meta, NestedSource};
-use crate::evaluate::{Evaluated, each_expression};
+use crate::body::unroll;
+use crate::build_block::{
+    Bindings, BuildBlock, Meta, NestedSource, chain_blocks, labels_of, post_processor,
+};
+use crate::evaluate::{Evaluated, bound, each_expression};
+use crate::names::object;
 
 /// A source as a build refers to it.
 struct SourceUse<'a> {
@@ -40,7 +44,7 @@ impl Evaluated {
         for block in &template.builds {
             let mut reader = Reader { scope: &scope, diags };
             let (of_block, outline) = reader.builds(block, template);
-            outlines.push(outline);
+            outlines.extend(outline);
             for build in of_block {
                 if let Some(first) = builds.iter().find(|b| b.target == build.target) {
                     diags.push(
@@ -73,7 +77,15 @@ impl Reader<'_, '_> {
         (!failed).then(|| value.as_str().map(str::to_owned)).flatten()
     }
 
-    fn builds(&mut self, block: &BuildBlock, template: &Template) -> (Vec<Build>, BuildOutline) {
+    /// The builds of a block, and its outline if nothing in it is wrong.
+    fn builds(
+        &mut self,
+        block: &BuildBlock,
+        template: &Template,
+    ) -> (Vec<Build>, Option<BuildOutline>) {
+        let before = self.diags.len();
+        let unrolled = block.blocks.as_ref().map(|blocks| self.unrolled(block, blocks));
+        let block = unrolled.as_ref().unwrap_or(block);
         let name = block.name.as_ref().and_then(|expr| self.text(expr)).unwrap_or_default();
         let description = block.description.as_ref().and_then(|expr| self.text(expr));
         let uses = self.uses(block);
@@ -85,9 +97,13 @@ impl Reader<'_, '_> {
                     .hint("Write: sources = [\"source.TYPE.NAME\"]"),
             );
         }
-        let mut outline = self.outline(block);
+        // Of the build its name is known to the engine's own options, and nothing else.
+        let mut scope = self.scope.child();
+        scope.set("build", object([("name", Value::string(name.as_str()))]));
+        let mut outline = Reader { scope: &scope, diags: self.diags }.outline(block);
         outline.name.clone_from(&name);
         outline.description = description.unwrap_or_default();
+        let failed = block.failed || self.diags.iter().skip(before).any(Diagnostic::is_error);
         let mut builds = Vec::new();
         for used in uses {
             let local = used.local_name.as_ref().unwrap_or(&used.name);
@@ -97,28 +113,118 @@ impl Reader<'_, '_> {
                 self.unknown_source(&used, template);
                 continue;
             };
-            builds.push(self.build(block, &name, used, source));
+            // What is wrong in the options was told with the outline.
+            let mut told = Diagnostics::new();
+            let mut reader = Reader { scope: &scope, diags: &mut told };
+            builds.push(reader.build(block, &name, used, source));
         }
-        (builds, outline)
+        (builds, (!failed).then_some(outline))
     }
 
-    /// What a block holds but for its name, description and sources.
-    fn outline(&self, block: &BuildBlock) -> BuildOutline {
-        // What is wrong with a name is told where the component is read.
-        let one = |meta: &Meta| {
-            let name = meta.options.get("name").and_then(|a| {
-                let (value, _) = evaluate_as(&a.expr, &Type::String, self.scope);
-                value.unmark_deep().0.as_str().map(str::to_owned)
-            });
+    /// A block with its `dynamic` blocks replaced by what they stand for.
+    fn unrolled(&mut self, block: &BuildBlock, blocks: &[Block]) -> BuildBlock {
+        let mut unrolled = block.clone();
+        unrolled.blocks = None;
+        for (inner, bindings) in self.flattened(blocks, &Bindings::new(), labels_of) {
+            if inner.kind.name != "post-processors" {
+                unrolled.add(&inner, bindings, self.diags);
+                continue;
+            }
+            let parts = chain_blocks(&inner, self.diags);
+            let only = |kind: &str| labels_of(kind).filter(|_| kind == "post-processor");
+            let chain = self.flattened(&parts, &bindings, only);
+            let chain = chain.into_iter().map(|(b, names)| post_processor(&b, names, self.diags));
+            unrolled.chains.push(chain.collect());
+        }
+        unrolled
+    }
+
+    /// Blocks, those that are `dynamic` replaced by what they stand for, and the names that each
+    /// of them sees beyond the usual ones. `allowed` says how many labels a type of block has.
+    fn flattened(
+        &mut self,
+        blocks: &[Block],
+        bindings: &Bindings,
+        allowed: impl Fn(&str) -> Option<usize>,
+    ) -> Vec<(Block, Bindings)> {
+        let mut all = Vec::new();
+        for block in blocks {
+            if block.kind.name != "dynamic" {
+                all.push((block.clone(), bindings.clone()));
+                continue;
+            }
+            let mut scope = self.scope.child();
+            for (name, value) in bindings {
+                scope.set(name.as_str(), value.clone());
+            }
+            let Some(dynamic) = unroll(block, &scope, self.diags) else { continue };
+            let label = &dynamic.label;
+            let Some(wanted) = allowed(&label.text).filter(|_| label.text != "dynamic") else {
+                self.diags.push(Diagnostic::error("Unsupported block type").at(label.span).detail(
+                    format!("Blocks of type \"{}\" are not expected here.", label.text),
+                ));
+                continue;
+            };
+            for round in dynamic.rounds {
+                if round.labels.len() != wanted {
+                    self.diags.push(
+                        Diagnostic::error("Wrong number of labels of a dynamic block")
+                            .at(block.header)
+                            .detail(format!(
+                                "A \"{}\" block has {wanted} label(s), not {}.",
+                                label.text,
+                                round.labels.len()
+                            ))
+                            .hint("Write: labels = [\"TYPE\"]"),
+                    );
+                    break;
+                }
+                let mut bindings = bindings.clone();
+                bindings.push(round.binding);
+                let one = |text| Label { text, span: label.span, quoted: true };
+                let block = Block {
+                    kind: Ident::new(label.text.as_str(), label.span),
+                    labels: round.labels.into_iter().map(one).collect(),
+                    body: dynamic.content.body.clone(),
+                    header: block.header,
+                    span: block.span,
+                };
+                all.push((block, bindings));
+            }
+        }
+        all
+    }
+
+    /// What a block holds but for its name, description and sources. Checks the options of what is
+    /// in it that are the engine's own.
+    fn outline(&mut self, block: &BuildBlock) -> BuildOutline {
+        let mut provisioner = |meta: &Meta| {
+            let own = bound(self.scope, &meta.component);
+            let mut reader = Reader { scope: &own, diags: self.diags };
+            let name = reader.provisioner_options(meta).name;
+            reader.applies(&meta.options, "");
+            (meta.component.type_name.clone(), name)
+        };
+        let provisioners = block.provisioners.iter().map(&mut provisioner).collect();
+        let error_cleanup = block.error_cleanup.as_ref().map(&mut provisioner);
+        let mut post_processor = |meta: &Meta| {
+            let own = bound(self.scope, &meta.component);
+            let mut reader = Reader { scope: &own, diags: self.diags };
+            let name = reader.post_processor_options(meta).name;
+            reader.applies(&meta.options, "");
             (meta.component.type_name.clone(), name)
         };
         BuildOutline {
             name: String::new(),
             description: String::new(),
             sources: Vec::new(),
-            provisioners: block.provisioners.iter().map(one).collect(),
-            error_cleanup: block.error_cleanup.as_ref().map(one),
-            chains: block.chains.iter().map(|c| c.iter().map(one).collect()).collect(),
+            provisioners,
+            error_cleanup,
+            chains: block
+                .chains
+                .iter()
+                .map(|c| c.iter().map(&mut post_processor).collect())
+                .collect(),
         }
     }
 
@@ -130,7 +236,9 @@ impl Reader<'_, '_> {
             }
         }
         for nested in &block.nested {
-            let local_name = nested.name.as_ref().and_then(|expr| self.text(expr));
+            let own = bound(self.scope, &nested.component);
+            let mut reader = Reader { scope: &own, diags: self.diags };
+            let local_name = nested.name.as_ref().and_then(|expr| reader.text(expr));
             if let Some(mut used) = self.source_use(&nested.reference, nested.span, Some(nested)) {
                 used.local_name = local_name;
                 uses.push(used);
@@ -237,11 +345,14 @@ impl Reader<'_, '_> {
     }
 
     fn provisioner(&mut self, meta: &Meta, target: &str) -> Option<ProvisionerBlock> {
-        if !self.applies(&meta.options, target) {
-            return None;
-        }
+        let own = bound(self.scope, &meta.component);
+        let mut reader = Reader { scope: &own, diags: self.diags };
+        reader.applies(&meta.options, target).then(|| reader.provisioner_options(meta))
+    }
+
+    fn provisioner_options(&mut self, meta: &Meta) -> ProvisionerBlock {
         let retries = meta.options.get("max_retries").and_then(|a| self.number(a));
-        Some(ProvisionerBlock {
+        ProvisionerBlock {
             component: meta.component.clone(),
             name: meta.options.get("name").and_then(|a| self.text(&a.expr)),
             pause_before: self.duration(&meta.options, "pause_before"),
@@ -249,18 +360,21 @@ impl Reader<'_, '_> {
             max_retries: retries.unwrap_or(0),
             continue_on_error: self.flag(&meta.options, "continue_on_error").unwrap_or(false),
             overrides: meta.options.get("override").map(|a| a.expr.clone()),
-        })
+        }
     }
 
     fn post_processor(&mut self, meta: &Meta, target: &str) -> Option<PostProcessorBlock> {
-        if !self.applies(&meta.options, target) {
-            return None;
-        }
-        Some(PostProcessorBlock {
+        let own = bound(self.scope, &meta.component);
+        let mut reader = Reader { scope: &own, diags: self.diags };
+        reader.applies(&meta.options, target).then(|| reader.post_processor_options(meta))
+    }
+
+    fn post_processor_options(&mut self, meta: &Meta) -> PostProcessorBlock {
+        PostProcessorBlock {
             component: meta.component.clone(),
             name: meta.options.get("name").and_then(|a| self.text(&a.expr)),
             keep_input_artifact: self.flag(&meta.options, "keep_input_artifact"),
-        })
+        }
     }
 
     /// `only` and `except` name sources exactly, as `TYPE.NAME`.

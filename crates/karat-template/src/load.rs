@@ -89,8 +89,10 @@ pub fn load(request: &Load, world: &dyn World) -> Loaded {
         var_files.extend(reader.read_vars(path));
     }
     let mut diags = reader.diags;
-    let template = Template::decode(&bodies, root, var_files, &mut diags);
+    let mut late = Diagnostics::new();
+    let template = Template::decode(&bodies, root, var_files, &mut diags, &mut late);
     let early = diags.len();
+    diags.append(late);
     Loaded { sources: reader.sources, template, diags, early }
 }
 

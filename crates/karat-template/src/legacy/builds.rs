@@ -190,6 +190,7 @@ fn component(type_name: &Text, options: &[Member], overrides: &[Member]) -> Comp
         header: span,
         body: ast::Body::Native(ast::NativeBody { items: Vec::new(), span, end: span }),
         taken: &[],
+        bindings: Vec::new(),
         legacy: Some(Options { members: options.into(), overrides: overrides.into() }),
     }
 }
