@@ -18,6 +18,10 @@ pub trait DataSource: fmt::Debug + Send + Sync + 'static {
     /// The type in a template: `data "TYPE" "name"`.
     const TYPE: &'static str;
 
+    /// Whether fetching it reads nothing outside the process. Then commands that only show a
+    /// template show its value too.
+    const OFFLINE: bool = false;
+
     /// What the user writes.
     type Config: Config + Send;
 
@@ -54,6 +58,9 @@ pub trait DynDataSource: fmt::Debug + Send + Sync {
 
     /// The type of its value.
     fn output(&self) -> Type;
+
+    /// Whether fetching it reads nothing outside the process.
+    fn is_offline(&self) -> bool;
 
     /// Checks an evaluated block, adds what is wrong, and gives what can be run if nothing is.
     fn prepare(
@@ -92,6 +99,10 @@ impl<D: DataSource> DynDataSource for D {
 
     fn output(&self) -> Type {
         DataSource::output(self)
+    }
+
+    fn is_offline(&self) -> bool {
+        D::OFFLINE
     }
 
     fn prepare(

@@ -20,6 +20,7 @@ pub struct Null;
 
 impl DataSource for Null {
     const TYPE: &'static str = "null";
+    const OFFLINE: bool = true;
     type Config = NullConfig;
     type Validated = NullConfig;
 

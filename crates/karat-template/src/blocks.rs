@@ -100,7 +100,7 @@ impl Template {
 
     fn add(&mut self, block: &Block, diags: &mut Diagnostics, late: &mut Diagnostics) {
         match block.kind.name.as_str() {
-            "packer" => packer_block::decode(block, &mut self.plugins, diags),
+            "packer" => packer_block::decode(block, &mut self.plugins, diags, late),
             "variable" => self.variable(block, diags),
             "variables" => {
                 for attribute in block.body.just_attributes(diags).into_values() {

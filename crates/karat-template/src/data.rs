@@ -170,6 +170,7 @@ impl Work<'_> {
             let key = (fetched.type_name, fetched.name);
             let value = fetched.value.unwrap_or_else(|found| {
                 problems.insert(key.clone(), found);
+                self.unfetched.insert(key.clone());
                 Value::dynamic()
             });
             waiting.is_there(&key);
@@ -192,6 +193,7 @@ impl Work<'_> {
                 Some(request) => requests.push(request),
                 None => {
                     waiting.is_there(&key);
+                    self.unfetched.insert(key.clone());
                     self.fetched.insert(key, Value::dynamic());
                 }
             }
@@ -209,6 +211,9 @@ impl Work<'_> {
         let mut uses = Vec::new();
         each_expression(&block.body, &mut |expr| uses.extend(references(expr)));
         self.needs(&uses);
+        if uses.iter().any(|reference| self.is_failed(reference)) {
+            self.unfetched.insert(key.clone());
+        }
         let environment = Environment::new(self.world, self.template.root.as_path());
         let scope = self.scope(&environment, &uses);
         let mut found = Diagnostics::new();

@@ -129,11 +129,14 @@ impl Loaded {
             locals: IndexMap::new(),
             failed: IndexSet::new(),
             fetched: IndexMap::new(),
+            unfetched: IndexSet::new(),
+            circular: false,
             open: Vec::new(),
             secrets: Vec::new(),
             diags: &mut self.diags,
         };
         work.all();
+        let sound = work.is_sound();
         let Work { mut names, mut locals, failed, fetched, mut secrets, .. } = work;
         names.insert("local".into(), object(locals.iter().map(|(n, v)| (n, v.clone()))));
         let data = (!self.template.data.is_empty())
@@ -142,7 +145,7 @@ impl Loaded {
         let place: IndexMap<&str, usize> =
             self.template.locals.keys().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
         locals.sort_by_cached_key(|name, _| place.get(name.as_str()).copied());
-        locals.retain(|name, _| !failed.contains(name));
+        locals.retain(|name, _| sound && !failed.contains(name));
         for variable in variables.values().filter(|v| v.sensitive) {
             collect_secrets(&variable.value, &mut secrets);
         }
@@ -227,6 +230,10 @@ pub(crate) struct Work<'a> {
     /// Locals whose value could not be found; unknown values stand for them.
     failed: IndexSet<String>,
     pub(crate) fetched: IndexMap<DataKey, Value>,
+    /// Data sources whose value could not be found; unknown values stand for them.
+    pub(crate) unfetched: IndexSet<DataKey>,
+    /// Whether some need each other in a circle.
+    circular: bool,
     /// What is being evaluated, each needed by the one before, and where it is named.
     open: Vec<(Node, Span)>,
     secrets: Vec<String>,
@@ -251,8 +258,12 @@ impl Work<'_> {
             match (reference.root.name.as_str(), step(0), step(1)) {
                 ("local", Some(name), _) => self.local(name, reference.span),
                 ("local", None, _) => {
+                    // Which of them it looks at is not to be seen. Those that need what is being
+                    // evaluated cannot be among them.
                     for name in self.template.locals.keys() {
-                        self.local(name, reference.span);
+                        if !self.needs_open(name) {
+                            self.local(name, reference.span);
+                        }
                     }
                 }
                 ("data", Some(type_name), Some(name)) => {
@@ -268,6 +279,25 @@ impl Work<'_> {
                 _ => {}
             }
         }
+    }
+
+    /// Whether a local is being evaluated, or needs one that is.
+    fn needs_open(&self, name: &str) -> bool {
+        let mut stack = vec![name.to_owned()];
+        let mut visited = IndexSet::new();
+        while let Some(name) = stack.pop() {
+            if self.open.iter().any(|(node, _)| *node == Node::Local(name.clone())) {
+                return true;
+            }
+            let Some(local) = self.template.locals.get(&name) else { continue };
+            if self.locals.contains_key(&name) || !visited.insert(name) {
+                continue;
+            }
+            for reference in references(&local.expr).iter().filter(|r| r.root.name == "local") {
+                stack.extend(reference.steps.first().and_then(|s| s.name()).map(str::to_owned));
+            }
+        }
+        false
     }
 
     fn enter(&mut self, node: Node, span: Span) -> bool {
@@ -288,6 +318,7 @@ impl Work<'_> {
             diagnostic = diagnostic.also(*span, format!("{} is needed here", name(node)));
         }
         self.diags.push(diagnostic);
+        self.circular = true;
         false
     }
 
@@ -312,13 +343,32 @@ impl Work<'_> {
         self.open.pop();
     }
 
-    fn is_failed(&self, reference: &Reference) -> bool {
-        reference.root.name == "local"
-            && reference
-                .steps
-                .first()
-                .and_then(|s| s.name())
-                .is_some_and(|name| self.failed.contains(name))
+    pub(crate) fn is_failed(&self, reference: &Reference) -> bool {
+        let mut names = reference.steps.iter().map(|s| s.name());
+        match (reference.root.name.as_str(), names.next().flatten(), names.next().flatten()) {
+            ("local", Some(name), _) => self.failed.contains(name),
+            ("data", Some(type_name), Some(name)) => {
+                self.unfetched.contains(&(type_name.to_owned(), name.to_owned()))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether what locals and data sources need of each other is there, and in no circle. Where
+    /// it is not, none of them can be relied on.
+    fn is_sound(&self) -> bool {
+        let is_missing = |reference: &Reference| {
+            let mut names = reference.steps.iter().map(|s| s.name());
+            match (reference.root.name.as_str(), names.next().flatten(), names.next().flatten()) {
+                ("local", Some(name), _) => !self.template.locals.contains_key(name),
+                ("data", Some(type_name), Some(name)) => {
+                    !self.template.data.contains_key(&(type_name.to_owned(), name.to_owned()))
+                }
+                _ => false,
+            }
+        };
+        !self.circular
+            && !self.template.locals.values().any(|l| references(&l.expr).iter().any(is_missing))
     }
 
     fn flag(&mut self, expr: &Expr) -> bool {
@@ -390,6 +440,7 @@ impl Work<'_> {
         let mut uses = Vec::new();
         each_expression(&block.body, &mut |expr| uses.extend(references(expr)));
         deep(|| self.needs(&uses));
+        self.unfetched.insert(key.clone());
         self.fetched.insert(key, Value::dynamic());
         self.open.pop();
     }

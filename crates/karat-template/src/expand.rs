@@ -1,20 +1,21 @@
 //! One [`Build`] per source of a build block.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use karat_eval::{ReferenceStep, Scope, evaluate_as, references};
+use karat_eval::{ReferenceStep, Scope, evaluate, evaluate_as, references};
 use karat_functions::World;
 use karat_hcl::ast::{Attribute, Block, Expr, Ident, Label};
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
 use karat_value::{Type, Value};
 
 use crate::blocks::Template;
+use crate::body::unroll;
 use crate::build::{
     ArtifactKey, ArtifactRef, Build, BuildOutline, ComponentBlock, PostProcessorBlock,
     ProvisionerBlock,
 };
-use crate::body::unroll;
 use crate::build_block::{
     Bindings, BuildBlock, Meta, NestedSource, chain_blocks, labels_of, post_processor,
 };
@@ -42,7 +43,8 @@ impl Evaluated {
         let mut builds = Vec::<Build>::new();
         let mut outlines = Vec::new();
         for block in &template.builds {
-            let mut reader = Reader { scope: &scope, diags };
+            let vague = Cell::new(false);
+            let mut reader = Reader { scope: &scope, diags, vague: &vague };
             let (of_block, outline) = reader.builds(block, template);
             outlines.extend(outline);
             for build in of_block {
@@ -66,6 +68,8 @@ impl Evaluated {
 struct Reader<'a, 'd> {
     scope: &'a Scope<'a>,
     diags: &'d mut Diagnostics,
+    /// Set where something needed a value that is not known yet.
+    vague: &'d Cell<bool>,
 }
 
 impl Reader<'_, '_> {
@@ -74,7 +78,12 @@ impl Reader<'_, '_> {
         let failed = found.has_errors();
         self.diags.append(found);
         let value = value.unmark_deep().0;
+        self.note(&value);
         (!failed).then(|| value.as_str().map(str::to_owned)).flatten()
+    }
+
+    fn note(&self, value: &Value) {
+        self.vague.set(self.vague.get() || !value.is_wholly_known());
     }
 
     /// The builds of a block, and its outline if nothing in it is wrong.
@@ -89,7 +98,8 @@ impl Reader<'_, '_> {
         let name = block.name.as_ref().and_then(|expr| self.text(expr)).unwrap_or_default();
         let description = block.description.as_ref().and_then(|expr| self.text(expr));
         let uses = self.uses(block);
-        if uses.is_empty() && block.sources.is_none() && block.nested.is_empty() {
+        let missing = block.nested.is_empty() && uses.is_empty();
+        if missing && !self.diags.iter().skip(before).any(Diagnostic::is_error) {
             self.diags.push(
                 Diagnostic::error("Missing sources of a build")
                     .at(block.header)
@@ -100,10 +110,13 @@ impl Reader<'_, '_> {
         // Of the build its name is known to the engine's own options, and nothing else.
         let mut scope = self.scope.child();
         scope.set("build", object([("name", Value::string(name.as_str()))]));
-        let mut outline = Reader { scope: &scope, diags: self.diags }.outline(block);
+        let mut outline =
+            Reader { scope: &scope, diags: self.diags, vague: self.vague }.outline(block);
         outline.name.clone_from(&name);
         outline.description = description.unwrap_or_default();
-        let failed = block.failed || self.diags.iter().skip(before).any(Diagnostic::is_error);
+        let failed = block.failed
+            || self.vague.get()
+            || self.diags.iter().skip(before).any(Diagnostic::is_error);
         let mut builds = Vec::new();
         for used in uses {
             let local = used.local_name.as_ref().unwrap_or(&used.name);
@@ -115,7 +128,7 @@ impl Reader<'_, '_> {
             };
             // What is wrong in the options was told with the outline.
             let mut told = Diagnostics::new();
-            let mut reader = Reader { scope: &scope, diags: &mut told };
+            let mut reader = Reader { scope: &scope, diags: &mut told, vague: self.vague };
             builds.push(reader.build(block, &name, used, source));
         }
         (builds, (!failed).then_some(outline))
@@ -160,9 +173,12 @@ impl Reader<'_, '_> {
             let Some(dynamic) = unroll(block, &scope, self.diags) else { continue };
             let label = &dynamic.label;
             let Some(wanted) = allowed(&label.text).filter(|_| label.text != "dynamic") else {
-                self.diags.push(Diagnostic::error("Unsupported block type").at(label.span).detail(
-                    format!("Blocks of type \"{}\" are not expected here.", label.text),
-                ));
+                self.diags.push(
+                    Diagnostic::error("Unsupported block type").at(label.span).detail(format!(
+                        "Blocks of type \"{}\" are not expected here.",
+                        label.text
+                    )),
+                );
                 continue;
             };
             for round in dynamic.rounds {
@@ -200,16 +216,17 @@ impl Reader<'_, '_> {
     fn outline(&mut self, block: &BuildBlock) -> BuildOutline {
         let mut provisioner = |meta: &Meta| {
             let own = bound(self.scope, &meta.component);
-            let mut reader = Reader { scope: &own, diags: self.diags };
+            let mut reader = Reader { scope: &own, diags: self.diags, vague: self.vague };
             let name = reader.provisioner_options(meta).name;
             reader.applies(&meta.options, "");
+            reader.check_override(meta);
             (meta.component.type_name.clone(), name)
         };
         let provisioners = block.provisioners.iter().map(&mut provisioner).collect();
         let error_cleanup = block.error_cleanup.as_ref().map(&mut provisioner);
         let mut post_processor = |meta: &Meta| {
             let own = bound(self.scope, &meta.component);
-            let mut reader = Reader { scope: &own, diags: self.diags };
+            let mut reader = Reader { scope: &own, diags: self.diags, vague: self.vague };
             let name = reader.post_processor_options(meta).name;
             reader.applies(&meta.options, "");
             (meta.component.type_name.clone(), name)
@@ -237,7 +254,7 @@ impl Reader<'_, '_> {
         }
         for nested in &block.nested {
             let own = bound(self.scope, &nested.component);
-            let mut reader = Reader { scope: &own, diags: self.diags };
+            let mut reader = Reader { scope: &own, diags: self.diags, vague: self.vague };
             let local_name = nested.name.as_ref().and_then(|expr| reader.text(expr));
             if let Some(mut used) = self.source_use(&nested.reference, nested.span, Some(nested)) {
                 used.local_name = local_name;
@@ -256,12 +273,22 @@ impl Reader<'_, '_> {
             _ => Vec::new(),
         };
         let value = value.unmark_deep().0;
+        self.note(&value);
         let items = value.as_slice().unwrap_or_default();
-        let texts = items.iter().enumerate().filter_map(|(i, item)| {
+        let mut texts = Vec::new();
+        for (i, item) in items.iter().enumerate() {
             let span = spans.get(i).copied().unwrap_or(attribute.expr.span);
-            item.as_str().map(|text| (text.to_owned(), span))
-        });
-        texts.collect()
+            if item.is_null() {
+                self.diags.push(
+                    Diagnostic::error("Unsuitable value type").at(span).detail(format!(
+                        "\"{}\" lists texts, and null is none.",
+                        attribute.name.name
+                    )),
+                );
+            }
+            texts.extend(item.as_str().map(|text| (text.to_owned(), span)));
+        }
+        texts
     }
 
     /// `TYPE.NAME`, or with anything in front of it.
@@ -346,7 +373,7 @@ impl Reader<'_, '_> {
 
     fn provisioner(&mut self, meta: &Meta, target: &str) -> Option<ProvisionerBlock> {
         let own = bound(self.scope, &meta.component);
-        let mut reader = Reader { scope: &own, diags: self.diags };
+        let mut reader = Reader { scope: &own, diags: self.diags, vague: self.vague };
         reader.applies(&meta.options, target).then(|| reader.provisioner_options(meta))
     }
 
@@ -363,9 +390,28 @@ impl Reader<'_, '_> {
         }
     }
 
+    /// What can be told of `override` before it is known what of it is used. What it says may need
+    /// values of the build.
+    fn check_override(&mut self, meta: &Meta) {
+        let Some(attribute) = meta.options.get("override") else { return };
+        let (value, found) = evaluate(&attribute.expr, self.scope);
+        if found.has_errors() || !value.is_known() || value.is_null() {
+            return;
+        }
+        let is_object = |value: &Value| !value.is_known() || value.as_map().is_some();
+        let values = value.as_map();
+        if !values.is_some_and(|values| values.values().all(is_object)) {
+            self.diags.push(
+                Diagnostic::error("Invalid override")
+                    .at(attribute.expr.span)
+                    .detail("\"override\" is an object of objects: source names, each with the options to be set for it."),
+            );
+        }
+    }
+
     fn post_processor(&mut self, meta: &Meta, target: &str) -> Option<PostProcessorBlock> {
         let own = bound(self.scope, &meta.component);
-        let mut reader = Reader { scope: &own, diags: self.diags };
+        let mut reader = Reader { scope: &own, diags: self.diags, vague: self.vague };
         reader.applies(&meta.options, target).then(|| reader.post_processor_options(meta))
     }
 
@@ -401,6 +447,7 @@ impl Reader<'_, '_> {
         let (value, found) = evaluate_as(&attribute.expr, ty, self.scope);
         let failed = found.has_errors();
         self.diags.append(found);
+        self.note(&value);
         (!failed && !value.is_null()).then(|| value.unmark_deep().0)
     }
 

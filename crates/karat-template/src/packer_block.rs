@@ -10,8 +10,14 @@ use crate::version::{Constraint, Version};
 /// The version of Packer whose templates and behaviour this program answers to.
 pub const PACKER_VERSION: &str = "1.16.0";
 
-/// Reads a `packer` block.
-pub(crate) fn decode(block: &Block, plugins: &mut Vec<PluginRequirement>, diags: &mut Diagnostics) {
+/// Reads a `packer` block. A name that is given to two plugins goes to `late`: it is wrong only
+/// where the plugins are needed.
+pub(crate) fn decode(
+    block: &Block,
+    plugins: &mut Vec<PluginRequirement>,
+    diags: &mut Diagnostics,
+    late: &mut Diagnostics,
+) {
     let schema = Schema::new().optional("required_version").block("required_plugins", &[]);
     let content = block.body.content(&schema, diags);
     if let Some(attribute) = content.attributes.get("required_version") {
@@ -24,7 +30,7 @@ pub(crate) fn decode(block: &Block, plugins: &mut Vec<PluginRequirement>, diags:
                 plugin_requirement::decode(name, &attribute.expr, attribute.span, diags)
             {
                 if let Some(first) = plugins.iter().find(|p| p.name == plugin.name) {
-                    diags.push(
+                    late.push(
                         Diagnostic::error(format!("Duplicate required plugin \"{}\"", plugin.name))
                             .at(plugin.span)
                             .also(first.span, "first asked for here"),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use karat_component::{ComponentError, Components, PrepareContext, PreparedDataSource};
-use karat_config::{ComponentKind, Schema};
+use karat_config::{Body, ComponentKind, Schema};
 use karat_engine::{own_type, unknown_component};
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
 use karat_saga::Services;
@@ -17,21 +17,59 @@ use tokio_util::sync::CancellationToken;
 
 use crate::signals;
 
+/// Which data sources are fetched; the others stay unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fetch {
+    /// All.
+    All,
+    /// Those that read nothing outside the process.
+    Offline,
+    /// None.
+    Nothing,
+}
+
+impl Fetch {
+    /// All, or none.
+    pub(crate) fn all_if(all: bool) -> Self {
+        if all { Self::All } else { Self::Nothing }
+    }
+}
+
 /// Fetches data sources, or leaves them unknown.
 pub(crate) struct Data {
     components: Components,
     plugins: Vec<PluginRequirement>,
-    run: bool,
+    fetch: Fetch,
     cancel: CancellationToken,
     values: Mutex<BTreeMap<(String, String), Value>>,
 }
 
 impl Data {
-    /// With `run`, asks outside; has to be used in a runtime of several threads then. `plugins` are
-    /// those that the template asks for, which it may call by other names.
-    pub(crate) fn new(components: Components, plugins: Vec<PluginRequirement>, run: bool) -> Self {
+    /// Unless nothing is to be fetched, it has to be used in a runtime of several threads.
+    /// `plugins` are those that the template asks for, which it may call by other names.
+    pub(crate) fn new(
+        components: Components,
+        plugins: Vec<PluginRequirement>,
+        fetch: Fetch,
+    ) -> Self {
         let (cancel, values) = (CancellationToken::new(), Mutex::default());
-        Self { components, plugins, run, cancel, values }
+        Self { components, plugins, fetch, cancel, values }
+    }
+
+    /// Whether this one is fetched.
+    fn runs(&self, request: &DataRequest) -> bool {
+        match self.fetch {
+            Fetch::All => true,
+            Fetch::Offline => {
+                let known = |body: &Body| body.attributes.values().all(|a| a.value.is_wholly_known());
+                let own = self.own_type(&request.type_name);
+                let source = self.components.data_sources().get(own.as_ref());
+                source.is_some_and(|source| source.is_offline())
+                    && known(&request.body)
+                    && request.body.blocks.iter().all(|block| known(&block.body))
+            }
+            Fetch::Nothing => false,
+        }
     }
 
     /// A type as its plugin names it.
@@ -48,7 +86,7 @@ impl Data {
         };
         let cx = PrepareContext {
             component: format!("data source \"{}\"", request.type_name),
-            planning: !self.run,
+            planning: !self.runs(request),
             ..PrepareContext::default()
         };
         let mut diags = Diagnostics::new();
@@ -76,7 +114,7 @@ impl DataFetcher for Data {
 
     fn fetch(&self, request: DataRequest) -> Result<Value, Diagnostics> {
         let prepared = self.prepare(&request)?;
-        if !self.run {
+        if !self.runs(&request) {
             let own = self.own_type(&request.type_name);
             let source = self.components.data_sources().get(own.as_ref());
             return Ok(source.map_or_else(Value::dynamic, |s| Value::unknown(s.output())));
@@ -94,11 +132,11 @@ impl DataFetcher for Data {
         let mut waiting = VecDeque::from(first);
         let mut running = JoinSet::new();
         // Where no handler can be set, the signal ends the process as ever.
-        let _listener = (self.run && !waiting.is_empty())
+        let _listener = (self.fetch == Fetch::All && !waiting.is_empty())
             .then(|| signals::cancel_on_signal(self.cancel.clone()));
         loop {
             while let Some(request) = waiting.pop_front() {
-                if !self.run {
+                if !self.runs(&request) {
                     let fetched = fetched(&request, self.fetch(request.clone()));
                     self.keep(&fetched);
                     waiting.extend(done(fetched));

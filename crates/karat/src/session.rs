@@ -11,7 +11,7 @@ use karat_saga::{Faults, Journal, Services};
 use karat_template::{Build, ComponentUse, Evaluated, Given, Load, TemplateKind, load};
 
 use crate::cli::{ConfigType, TemplateArgs};
-use crate::data::{Data, Known};
+use crate::data::{Data, Fetch, Known};
 use crate::error::Failure;
 use crate::report::diagnostics::Renderer;
 use crate::report::out;
@@ -40,11 +40,11 @@ impl Session {
     /// When the standard input cannot be read.
     pub(crate) fn load(
         args: &TemplateArgs,
-        run_data: bool,
+        fetch: Fetch,
         warn_undeclared: bool,
         colour: bool,
     ) -> Result<Self, Failure> {
-        Self::load_in(System::new(), args, run_data, warn_undeclared, colour)
+        Self::load_in(System::new(), args, fetch, warn_undeclared, colour)
     }
 
     /// Reads the template to see whether its syntax is right. Reaches no network.
@@ -56,13 +56,13 @@ impl Session {
         warn_undeclared: bool,
         colour: bool,
     ) -> Result<Self, Failure> {
-        Self::load_in(System::offline(), args, false, warn_undeclared, colour)
+        Self::load_in(System::offline(), args, Fetch::Nothing, warn_undeclared, colour)
     }
 
     fn load_in(
         world: System,
         args: &TemplateArgs,
-        run_data: bool,
+        fetch: Fetch,
         warn_undeclared: bool,
         colour: bool,
     ) -> Result<Self, Failure> {
@@ -88,7 +88,7 @@ impl Session {
         let world = Arc::new(world);
         let mut loaded = load(&request, world.as_ref());
         let plugins = loaded.template.plugins.clone();
-        let data = Data::new(components::all(), plugins, run_data);
+        let data = Data::new(components::all(), plugins, fetch);
         let template = loaded.evaluate(&given, world.as_ref(), &data);
         // The second evaluation finds the same problems; those of the first are shown. Data sources
         // are fetched once: it takes what the first was given.

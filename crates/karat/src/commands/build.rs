@@ -8,6 +8,7 @@ use karat_engine::{Engine, RunOptions, RunRequest, RunSummary};
 use karat_saga::{Cancellation, Journal, RunId};
 
 use crate::cli::{ColourArgs, Global, SelectArgs, TemplateArgs, runtime};
+use crate::data::Fetch;
 use crate::error::Failure;
 use crate::prompt::{Nobody, Terminal};
 use crate::report::human::{Human, Style};
@@ -141,7 +142,7 @@ pub(crate) fn run(args: BuildArgs, global: Global) -> Result<(), Failure> {
     let runtime = runtime()?;
     runtime.block_on(async {
         let session =
-            Session::load(&args.template, true, args.warn_on_undeclared_var, show.colour)?;
+            Session::load(&args.template, Fetch::All, args.warn_on_undeclared_var, show.colour)?;
         session.checked()?;
         session.need_builds()?;
         let selected = session.select(&args.select.only, &args.select.except)?;

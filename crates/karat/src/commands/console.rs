@@ -10,7 +10,8 @@ use karat_hcl::diag::{Diagnostics, SourceMap};
 use karat_template::{Evaluated, Given, Load, NoData, TemplateKind, bare_console_scope, load};
 
 use super::inspect;
-use crate::cli::{ConfigType, Global, TemplateArgs, assignment};
+use crate::cli::{ConfigType, Global, TemplateArgs, assignment, runtime};
+use crate::data::Fetch;
 use crate::error::Failure;
 use crate::legacy::Texts;
 use crate::line_editor::{Line, LineEditor};
@@ -92,7 +93,9 @@ pub(crate) fn run(args: ConsoleArgs, global: Global) -> Result<(), Failure> {
         config_type: args.config_type,
         template,
     };
-    let session = Session::load(&template, false, false, out::colour(!global.machine_readable))?;
+    let colour = out::colour(!global.machine_readable);
+    let session =
+        runtime()?.block_on(async { Session::load(&template, Fetch::Offline, false, colour) })?;
     session.early_checked()?;
     if let Some(legacy) = session.template.legacy() {
         let folder = session.template.root().to_string_lossy();

@@ -9,6 +9,7 @@ use karat_template::{ComponentUse, PluginRequirement};
 
 use crate::cli::{ColourArgs, Global, TemplateArgs};
 use crate::components;
+use crate::data::Fetch;
 use crate::error::Failure;
 use crate::report::{machine, out};
 use crate::session::Session;
@@ -34,7 +35,7 @@ pub(crate) struct InitArgs {
 
 pub(crate) fn run(args: InitArgs, global: Global) -> Result<(), Failure> {
     let colour = args.colour.on() && !global.machine_readable;
-    let session = Session::load(&args.template, false, false, colour)?;
+    let session = Session::load(&args.template, Fetch::Nothing, false, colour)?;
     session.early_checked()?;
     session.can_ask_for_plugins()?;
     let required = session.template.plugins();

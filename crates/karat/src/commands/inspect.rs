@@ -9,7 +9,8 @@ use karat_template::{BuildOutline, Evaluated};
 use karat_value::{Value, print};
 use serde_json::json;
 
-use crate::cli::{ColourArgs, Global, TemplateArgs};
+use crate::cli::{ColourArgs, Global, TemplateArgs, runtime};
+use crate::data::Fetch;
 use crate::error::Failure;
 use crate::legacy;
 use crate::report::{machine, out};
@@ -18,7 +19,8 @@ use crate::session::Session;
 /// Shows what is in a template: variables, locals and builds.
 ///
 /// What is wrong in locals, rules and builds does not stop it: a value that cannot be found is
-/// unknown, or not there. Reads nothing but files: data sources are not fetched.
+/// unknown, or not there. Reads nothing but files: of data sources only those that read nothing
+/// outside are fetched.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     #[command(flatten)]
@@ -35,31 +37,26 @@ pub(crate) struct InspectArgs {
 
 pub(crate) fn run(args: InspectArgs, global: Global) -> Result<(), Failure> {
     let colour = args.colour.on() && !global.machine_readable;
-    let session = Session::load(&args.template, false, false, colour)?;
+    let session = runtime()?
+        .block_on(async { Session::load(&args.template, Fetch::Offline, false, colour) })?;
     session.early_checked()?;
     if let Some(shown) = session.template.legacy().filter(|_| !args.json) {
         let mask = |text: &str| session.masker.mask(text);
         legacy::inspect(&shown.template, global.machine_readable, mask);
         return Ok(());
     }
-    let text = if args.json {
+    if args.json {
         out::masked_line(&serde_json::to_string_pretty(&as_json(&session))?);
         return Ok(());
-    } else {
-        let parts = [
-            "Packer Inspect: HCL2 mode\n\n".to_owned(),
-            values(&session.template, &session.masker),
-            "\n".to_owned(),
-            builds(session.template.outlines()),
-        ];
-        parts.concat()
-    };
-    let text = session.masker.mask(&text);
-    if global.machine_readable {
-        machine::say(&text);
-    } else {
-        out::stdout_line(text.trim_end_matches('\n'));
     }
+    let say = |text: &str| {
+        let text = session.masker.mask(text);
+        if global.machine_readable { machine::say(&text) } else { out::stdout_line(&text) }
+    };
+    // Three texts, each with an empty line behind it: as many records for machines.
+    say("Packer Inspect: HCL2 mode\n");
+    say(&values(&session.template, &session.masker));
+    say(&builds(session.template.outlines()));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use karat_engine::{BuildPlan, RunOptions, Verdict};
 
 use crate::cli::{ColourArgs, Global, SelectArgs, TemplateArgs, runtime};
+use crate::data::Fetch;
 use crate::error::Failure;
 use crate::prompt::Nobody;
 use crate::report::out;
@@ -34,7 +35,7 @@ pub(crate) struct PlanArgs {
 
 pub(crate) fn run(args: PlanArgs, _: Global) -> Result<(), Failure> {
     runtime()?.block_on(async {
-        let session = Session::load(&args.template, true, false, args.colour.on())?;
+        let session = Session::load(&args.template, Fetch::All, false, args.colour.on())?;
         session.checked()?;
         session.need_builds()?;
         let selected = session.select(&args.select.only, &args.select.except)?;

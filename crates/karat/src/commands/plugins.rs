@@ -10,6 +10,7 @@ use serde_json::json;
 use super::init::{place, uses_of};
 use crate::cli::{ColourArgs, Global, TemplateArgs};
 use crate::components;
+use crate::data::Fetch;
 use crate::error::Failure;
 use crate::report::{machine, out};
 use crate::session::Session;
@@ -139,7 +140,7 @@ fn installed(args: &InstalledArgs, global: Global) -> Result<(), Failure> {
 
 fn required(args: &RequiredArgs, global: Global) -> Result<(), Failure> {
     let colour = args.colour.on() && !global.machine_readable;
-    let session = Session::load(&args.template, false, false, colour)?;
+    let session = Session::load(&args.template, Fetch::Nothing, false, colour)?;
     session.early_checked()?;
     session.can_ask_for_plugins()?;
     let required = session.template.plugins();

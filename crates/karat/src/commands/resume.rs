@@ -8,6 +8,7 @@ use karat_saga::{Cancellation, Journal};
 use crate::cli::{ColourArgs, ConfigType, Global, TemplateArgs, runtime};
 use crate::commands::build::{Show, conclude, drive_resumed};
 use crate::commands::recover::{is_dead, run_id};
+use crate::data::Fetch;
 use crate::error::Failure;
 use crate::session::{self, Session};
 use crate::{env, signals};
@@ -53,7 +54,7 @@ pub(crate) fn run(args: ResumeArgs, global: Global) -> Result<(), Failure> {
         std::env::set_current_dir(&record.info.cwd).map_err(|e| {
             Failure::new(format!("cannot go to the folder of the run, {}: {e}", record.info.cwd))
         })?;
-        let session = Session::load(&stored, true, false, show.colour)?;
+        let session = Session::load(&stored, Fetch::All, false, show.colour)?;
         session.checked()?;
         let (only, except) = selection(&record.info.command);
         let selected = session.select(&only, &except)?;

@@ -4,6 +4,7 @@ use clap::Args;
 use karat_engine::RunOptions;
 
 use crate::cli::{ColourArgs, Global, SelectArgs, TemplateArgs, runtime};
+use crate::data::Fetch;
 use crate::error::Failure;
 use crate::prompt::Nobody;
 use crate::report::{machine, out};
@@ -44,7 +45,8 @@ pub(crate) fn run(args: ValidateArgs, global: Global) -> Result<(), Failure> {
         let session = if args.syntax_only {
             Session::load_text(&args.template, warn_undeclared, colour)?
         } else {
-            Session::load(&args.template, args.evaluate_datasources, warn_undeclared, colour)?
+            let fetch = Fetch::all_if(args.evaluate_datasources);
+            Session::load(&args.template, fetch, warn_undeclared, colour)?
         };
         if args.syntax_only {
             session.early_checked()?;

@@ -11,6 +11,7 @@ use karat_saga::{Cancellation, Journal};
 
 use crate::cli::{ColourArgs, Global, SelectArgs, TemplateArgs, runtime};
 use crate::commands::build::{Show, drive};
+use crate::data::Fetch;
 use crate::error::Failure;
 use crate::report::{Report, out};
 use crate::session::{self, Session};
@@ -100,7 +101,7 @@ async fn once(
     show: Show,
     cancellation: &Cancellation,
 ) -> Result<BTreeMap<String, Vec<Artifact>>, Failure> {
-    let session = Session::load(&args.template, true, false, show.colour)?;
+    let session = Session::load(&args.template, Fetch::All, false, show.colour)?;
     session.checked()?;
     session.need_builds()?;
     let selected = session.select(&args.select.only, &args.select.except)?;
