@@ -2,7 +2,7 @@
 
 use karat_hcl::ast::Splat;
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
-use karat_value::{Data, Marks, Type, Value, convert};
+use karat_value::{Data, Facts, Marks, Type, Value, convert};
 
 use crate::evaluator::{Evaluator, is_enough};
 use crate::scope::Scope;
@@ -213,7 +213,7 @@ impl Evaluator {
             return Value::dynamic().with_marks(&marks);
         }
         // What is not known may turn out null, which would give no element.
-        let undecided = !is_sequence && !source.is_known();
+        let undecided = !is_sequence && !source.is_certainly_not_null();
         let source = if is_sequence { source } else { Value::tuple(vec![source]) };
         let mut each = |item: Value, diags: &mut Diagnostics| {
             self.splat_items.borrow_mut().push(item);
@@ -233,7 +233,12 @@ impl Evaluator {
                     Type::list(each(Value::unknown(element), diags).ty().clone())
                 }
             };
-            return Value::unknown(ty).with_marks(&marks);
+            let mut facts = Facts::not_null();
+            if let (Type::List(_), Type::List(_) | Type::Set(_)) = (&ty, source.ty()) {
+                let of = source.facts();
+                facts = Facts { not_null: true, ..Facts::length(of.min_length, of.max_length) };
+            }
+            return Value::unknown(ty).knowing(&facts).with_marks(&marks);
         };
         let mut each_diags = Diagnostics::new();
         let mut values = Vec::with_capacity(items.len());
@@ -245,8 +250,16 @@ impl Evaluator {
         }
         let failed = each_diags.has_errors();
         diags.append(each_diags);
-        if undecided || failed {
+        if undecided {
             return Value::dynamic().with_marks(&marks);
+        }
+        if failed {
+            // Where the value is not needed its type may be.
+            let ty = match source.ty() {
+                Type::Tuple(_) => Type::tuple(vec![Type::Dynamic; items.len()]),
+                _ => Type::list(Type::Dynamic),
+            };
+            return Value::unknown(ty).with_marks(&marks);
         }
         self.gather(splat, &source, values, &mut each, &marks, diags)
     }

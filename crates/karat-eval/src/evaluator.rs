@@ -9,7 +9,7 @@ use karat_hcl::ast::{
     BinaryOp, Conditional, Expr, ExprKind, Ident, ObjectItem, ObjectKey, Step, Traversal,
 };
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
-use karat_value::{Marks, Number, Type, Value, convert, unify_values};
+use karat_value::{Facts, Marks, Number, Type, Value, convert, unify_values};
 
 use crate::budget::Budget;
 use crate::operators;
@@ -91,6 +91,26 @@ pub fn evaluate_as(expr: &Expr, want: &Type, scope: &Scope<'_>) -> (Value, Diagn
             (Value::unknown(want.clone()), diags)
         }
     }
+}
+
+/// The result of a condition that is not known yet: what holds of both branches holds of it.
+fn either<E>(
+    ty: Type,
+    then: &Result<Value, E>,
+    otherwise: &Result<Value, E>,
+    same_type: bool,
+) -> Value {
+    let (Ok(then), Ok(otherwise)) = (then, otherwise) else { return Value::unknown(ty) };
+    if then.is_null() && otherwise.is_null() {
+        return Value::null(ty);
+    }
+    let facts = Facts::either(&then.facts(), &otherwise.facts());
+    let facts = match ty {
+        // Texts and structures are known not to be null, and no more.
+        Type::Number | Type::List(_) | Type::Set(_) | Type::Map(_) if same_type => facts,
+        _ => Facts { not_null: facts.not_null, ..Facts::default() },
+    };
+    Value::unknown(ty).knowing(&facts)
 }
 
 /// One evaluation.
@@ -210,6 +230,7 @@ impl Evaluator {
         let then = self.eval(&expr.then, scope, &mut then_diags);
         let mut else_diags = Diagnostics::new();
         let otherwise = self.eval(&expr.otherwise, scope, &mut else_diags);
+        let same_type = then.ty() == otherwise.ty();
         let Some(branches) = unify_branches(&then, &otherwise) else {
             diags.push(
                 Diagnostic::error("Inconsistent conditional result types")
@@ -237,7 +258,7 @@ impl Evaluator {
         let (branch, branch_diags, place, word) = match condition {
             Some(true) => (then, then_diags, &expr.then, "true"),
             Some(false) => (otherwise, else_diags, &expr.otherwise, "false"),
-            None => return Value::unknown(ty).with_marks(&marks),
+            None => return either(ty, &then, &otherwise, same_type).with_marks(&marks),
         };
         diags.append(branch_diags);
         match branch {

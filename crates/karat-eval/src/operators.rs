@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use karat_hcl::ast::{Binary, BinaryOp, Unary, UnaryOp};
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
-use karat_value::{Type, Value, convert};
+use karat_value::{Facts, Type, Value, convert};
 
 use crate::evaluator::Evaluator;
 use crate::scope::Scope;
@@ -35,7 +35,7 @@ pub(crate) fn binary(
         let equal = if failed { None } else { left.equals(right) };
         let result = match equal {
             Some(equal) => Value::bool(equal == (expr.op == BinaryOp::Equal)),
-            None => Value::unknown(Type::Bool),
+            None => unknown_bool(),
         };
         return Ok(result.with_marks(&marks));
     }
@@ -62,7 +62,7 @@ pub(crate) fn binary(
         return Err(errors);
     }
     let (Some(a), Some(b), false) = (left.as_number(), right.as_number(), failed) else {
-        return Ok(Value::unknown(result_type(expr.op)).with_marks(&marks));
+        return Ok(undecided(expr.op, &left, &right, failed).with_marks(&marks));
     };
     let order = |wanted: &[Ordering]| Ok(Value::bool(wanted.contains(&a.cmp(b))));
     let number = |result: Result<karat_value::Number, _>| result.map(Value::number);
@@ -86,6 +86,37 @@ pub(crate) fn binary(
     }
 }
 
+fn unknown_bool() -> Value {
+    Value::unknown(Type::Bool).knowing(&Facts::not_null())
+}
+
+/// The result where an operand is not known; what is known of it may be enough.
+fn undecided(op: BinaryOp, left: &Value, right: &Value, failed: bool) -> Value {
+    if failed {
+        return Value::unknown(result_type(op));
+    }
+    let (a, b) = (left.facts(), right.facts());
+    let less = |a: &Facts, b: &Facts| match (&a.high, &b.low) {
+        (Some((high, _)), Some((low, _))) => high < low,
+        _ => false,
+    };
+    // Less, greater, or nothing is certain.
+    let order = match (less(&a, &b), less(&b, &a)) {
+        (true, _) => Some(Ordering::Less),
+        (_, true) => Some(Ordering::Greater),
+        _ => None,
+    };
+    match op {
+        BinaryOp::Less | BinaryOp::LessOrEqual => {
+            order.map_or_else(unknown_bool, |order| Value::bool(order.is_lt()))
+        }
+        BinaryOp::Greater | BinaryOp::GreaterOrEqual => {
+            order.map_or_else(unknown_bool, |order| Value::bool(order.is_gt()))
+        }
+        _ => Value::unknown(Type::Number).knowing(&Facts::not_null()),
+    }
+}
+
 pub(crate) fn unary(expr: &Unary, operand: &Value, span: Span) -> Result<Value, Box<Diagnostic>> {
     let want = match expr.op {
         UnaryOp::Negate => Type::Number,
@@ -103,7 +134,7 @@ pub(crate) fn unary(expr: &Unary, operand: &Value, span: Span) -> Result<Value, 
         _ if value.is_known() => {
             return Err(Box::new(operation_failed("unsuitable operand", span)));
         }
-        _ => Value::unknown(want),
+        _ => Value::unknown(want).knowing(&Facts::not_null()),
     };
     Ok(result.with_marks(value.marks()))
 }
@@ -175,14 +206,14 @@ impl Evaluator {
         } else {
             diags.append(left_diags);
         }
-        let unknown = Value::unknown(Type::Bool);
-        for (value, place) in [(&left, expr.left.span), (&right, expr.right.span)] {
-            if value.is_null() {
-                diags.push(null_operand(place));
-                return unknown.with_marks(&marks);
-            }
-        }
+        let unknown = unknown_bool();
         if left.is_known() && right.is_known() {
+            for (value, place) in [(&left, expr.left.span), (&right, expr.right.span)] {
+                if value.is_null() {
+                    diags.push(null_operand(place));
+                    return unknown.with_marks(&marks);
+                }
+            }
             return Value::bool(!deciding).with_marks(&marks);
         }
         unknown.with_marks(&marks)

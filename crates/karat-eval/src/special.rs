@@ -122,7 +122,11 @@ impl Evaluator {
         // The type is found with optional attributes, but the value must then have them all: that
         // is how Packer does it.
         match convert(&value, &want).and_then(|found| convert(&value, found.ty())) {
-            Ok(value) => value,
+            // Of a value that is not known only the type stays.
+            Ok(converted) if !value.is_known() => {
+                Value::unknown(converted.ty().clone()).with_marks(converted.marks())
+            }
+            Ok(converted) => converted,
             Err(error) => {
                 diags.push(invalid_argument("value", &error.to_string(), place));
                 Value::dynamic()

@@ -2,11 +2,14 @@
 
 use karat_hcl::ast::{Expr, Template, TemplateFor, TemplateIf, TemplatePart};
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
-use karat_value::{Marks, Type, Value, convert};
+use karat_value::{Facts, Marks, Type, Value, convert};
 
 use crate::evaluator::{Evaluator, is_enough};
 use crate::iterate::bind;
 use crate::scope::Scope;
+
+/// How much of the beginning of a text is kept in mind while the rest is unknown.
+const MAX_PREFIX: usize = 128;
 
 /// A text that is being put together.
 struct Text {
@@ -33,9 +36,18 @@ impl Evaluator {
         let mut text = Text { buffer: String::new(), known: true, marks: Marks::NONE };
         let mut own = Diagnostics::new();
         self.parts(&template.parts, span, &mut text, scope, &mut own);
-        let known = text.known && !own.has_errors();
+        let failed = own.has_errors();
         diags.append(own);
-        let value = if known { Value::string(text.buffer) } else { Value::unknown(Type::String) };
+        let value = if text.known && !failed {
+            Value::string(text.buffer)
+        } else if failed {
+            Value::unknown(Type::String)
+        } else {
+            // What stands before the first unknown piece is known.
+            let end = text.buffer.floor_char_boundary(MAX_PREFIX);
+            let facts = Facts { not_null: true, ..Facts::prefix(&text.buffer[..end]) };
+            Value::unknown(Type::String).knowing(&facts)
+        };
         value.with_marks(&text.marks)
     }
 

@@ -1,6 +1,6 @@
 //! Calling a function: what holds for all of them.
 
-use karat_value::{Marks, Type, Value, convert};
+use karat_value::{Facts, Marks, Type, Value, convert};
 
 use crate::function::{CallContext, Function, FunctionError, Kind, Param, Returns};
 
@@ -80,11 +80,12 @@ pub fn call(
         Returns::Always(kind) => kind.ty(),
         Returns::From(rule) => rule(&prepared, cx)?,
     };
+    let facts = if function.not_null { Facts::not_null() } else { Facts::default() };
     if unknown {
-        return Ok(Value::unknown(ty).with_marks(&marks));
+        return Ok(Value::unknown(ty).knowing(&facts).with_marks(&marks));
     }
     let result = (function.body)(&prepared, &ty, cx)?;
-    Ok(result.with_marks(&marks))
+    Ok(result.knowing(&facts).with_marks(&marks))
 }
 
 /// The parameter of every argument that may come.

@@ -101,7 +101,7 @@ pub(crate) fn decode(block: &Block, diags: &mut Diagnostics) -> BuildBlock {
         blocks: None,
         failed: false,
     };
-    if content.blocks.iter().any(|inner| has_dynamic(inner)) {
+    if content.blocks.iter().any(has_dynamic) {
         build.blocks = Some(content.blocks);
     } else {
         for inner in &content.blocks {

@@ -399,8 +399,12 @@ impl Reader<'_, '_> {
             return;
         }
         let is_object = |value: &Value| !value.is_known() || value.as_map().is_some();
-        let values = value.as_map();
-        if !values.is_some_and(|values| values.values().all(is_object)) {
+        let Some(values) = value.as_map() else {
+            // That is told where it is applied.
+            self.vague.set(true);
+            return;
+        };
+        if !values.values().all(is_object) {
             self.diags.push(
                 Diagnostic::error("Invalid override")
                     .at(attribute.expr.span)

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::unify::{Unified, unify_kind};
-use crate::{Data, Number, Type, Value, unify};
+use crate::{Data, Facts, Number, Type, Value, unify};
 
 /// Why a value is not of the type that is wanted.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,7 +143,7 @@ pub(crate) fn convert_known(value: &Value, want: &Type) -> Result<Value, Convert
     }
     let fill = || fill_in(value.ty(), &want.without_optional());
     let result = match value.data() {
-        Data::Unknown => Value::unknown(fill()),
+        Data::Unknown => Value::unknown(fill()).knowing(&facts_after(value, want)),
         Data::Null => Value::null(fill()),
         Data::Number(number) if *want == Type::String => Value::string(number.to_text()),
         Data::Bool(bool) if *want == Type::String => {
@@ -157,6 +157,21 @@ pub(crate) fn convert_known(value: &Value, want: &Type) -> Result<Value, Convert
         }
     };
     Ok(result.with_marks(value.marks()))
+}
+
+/// What is known of an unknown value when it has become one of type `want`.
+fn facts_after(value: &Value, want: &Type) -> Facts {
+    let have = value.facts();
+    let (min, max) = match (value.ty(), want) {
+        (Type::Object(object), Type::Map(_)) => (object.attrs.len(), Some(object.attrs.len())),
+        (Type::Tuple(items), Type::List(_)) => (items.len(), Some(items.len())),
+        // Equal elements become one.
+        (Type::Tuple(items), Type::Set(_)) => (items.len().min(1), Some(items.len())),
+        (_, Type::Set(_)) => (have.min_length.min(1), have.max_length),
+        (_, Type::List(_) | Type::Map(_)) => (have.min_length, have.max_length),
+        _ => (0, None),
+    };
+    Facts { not_null: have.not_null, ..Facts::length(min, max) }
 }
 
 fn from_text(text: &Arc<str>, want: &Type) -> Result<Value, ConvertError> {

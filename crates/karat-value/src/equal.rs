@@ -6,6 +6,10 @@ impl Value {
     /// Whether two values are equal: same type, same content; nothing is converted, but nulls of
     /// all types are equal. `None` if that depends on what is not known yet. Marks do not matter.
     pub fn equals(&self, other: &Self) -> Option<bool> {
+        let (null, other_null) = (self.is_null(), other.is_null());
+        if (null && other.is_certainly_not_null()) || (other_null && self.is_certainly_not_null()) {
+            return Some(false);
+        }
         match (self.is_known(), other.is_known()) {
             (false, false) => return None,
             (true, true) => {}
@@ -61,6 +65,10 @@ fn all(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
 }
 
 fn equals_unknown(known: &Value, unknown: &Value) -> Option<bool> {
+    let facts = unknown.known_facts();
+    if known.ty() == unknown.ty() && !known.is_null() && facts.is_some_and(|f| f.excludes(known)) {
+        return Some(false);
+    }
     if known.is_null() || unknown.ty().has_dynamic() || known.ty() == unknown.ty() {
         return None;
     }

@@ -5,6 +5,7 @@
 //!   untyped null.
 //! - [`Number`]: a binary float that carries its precision, as Packer's are.
 //! - [`Value`]: a typed null, an unknown value with a type, or a known value; with [`Marks`].
+//! - [`Facts`]: what is known of an unknown value besides its type.
 //! - [`convert()`], [`unify()`]: the only two ways from one type to another. `==` never converts.
 //! - [`json`]: to and from JSON. [`mod@print`]: what a console shows.
 
@@ -12,6 +13,7 @@ mod convert;
 mod decimal;
 mod display;
 mod equal;
+mod facts;
 mod float;
 pub mod json;
 mod marks;
@@ -23,6 +25,7 @@ mod unify;
 mod value;
 
 pub use convert::{ConvertError, PathStep, can_convert, convert, mismatch};
+pub use facts::{Bound, Facts};
 pub use marks::{Mark, Marks};
 pub use number::{Number, NumberError};
 pub use types::{ObjectType, Type};

@@ -6,17 +6,26 @@ use std::sync::Arc;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::set::order_set;
-use crate::{Mark, Marks, Number, ObjectType, Type};
+use crate::{Facts, Mark, Marks, Number, ObjectType, Type};
 
 /// A value of the template language. Cheap to clone.
 ///
 /// `PartialEq` is exact sameness: type, marks, null and unknown included. What `==` means in a
 /// template is [`Value::equals`].
-#[derive(Clone, Debug, PartialEq)]
+///
+/// What is known of an unknown value besides ([`Facts`]) is no part of that sameness.
+#[derive(Clone, Debug)]
 pub struct Value {
     ty: Type,
     data: Data,
     marks: Marks,
+    facts: Option<Arc<Facts>>,
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.ty == other.ty && self.data == other.data && self.marks == other.marks
+    }
 }
 
 /// What a value holds.
@@ -41,7 +50,16 @@ pub enum Data {
 impl Value {
     // Nothing checks that data fits the type, so this stays private to the crate.
     pub(crate) fn raw(ty: Type, data: Data) -> Self {
-        Self { ty, data, marks: Marks::NONE }
+        Self { ty, data, marks: Marks::NONE, facts: None }
+    }
+
+    pub(crate) fn known_facts(&self) -> Option<&Facts> {
+        self.facts.as_deref()
+    }
+
+    pub(crate) fn with_facts(mut self, facts: Facts) -> Self {
+        self.facts = Some(Arc::new(facts));
+        self
     }
 
     /// A null of type `ty`.
@@ -297,7 +315,7 @@ impl Value {
             )),
             other => other,
         };
-        Self::raw(self.ty, data)
+        Self { facts: self.facts, ..Self::raw(self.ty, data) }
     }
 
     /// A copy in which `f` has replaced every value that is no collection, from the inside. Types

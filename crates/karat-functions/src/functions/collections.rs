@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use karat_value::{Data, Marks, Type, Value, convert, unify};
+use karat_value::{Data, Facts, Marks, Type, Value, convert, unify};
 
 use crate::args::{Outcome, fail, fail_at, text, whole};
 use crate::function::{
@@ -193,13 +193,20 @@ fn length(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
         }
         Type::Set(_) if !input.is_wholly_known() && input.element_count() != Some(1) => {
             // Elements that are not known yet may turn out to be equal.
-            return Ok(Value::unknown(Type::Number));
+            return Ok(Value::unknown(Type::Number).knowing(&input.facts().of_length()));
         }
         _ => match input.data() {
             Data::String(text) => cluster_count(text),
             _ => match input.element_count() {
                 Some(count) => count,
-                None => return Ok(Value::unknown(Type::Number)),
+                None if *input.ty() == Type::String => {
+                    let least = cluster_count(&input.facts().prefix);
+                    let facts = Facts::length(least, None).of_length();
+                    return Ok(Value::unknown(Type::Number).knowing(&facts));
+                }
+                None => {
+                    return Ok(Value::unknown(Type::Number).knowing(&input.facts().of_length()));
+                }
             },
         },
     };
@@ -278,11 +285,24 @@ fn merge(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
     for (index, arg) in args.iter().enumerate() {
         marks.merge(arg.marks());
         if !arg.is_null() && !arg.ty().is_mapping() {
-            let message = format!("arguments must be maps or objects, not {}", arg.ty().friendly());
-            return fail_at(index, message);
+            // Beside a bare null types are not looked at, and a set of texts is its own keys.
+            let items = arg.as_slice().unwrap_or_default();
+            let keyed = matches!(arg.ty(), Type::Set(_)) || items.is_empty();
+            if !arg.ty().is_sequence() || !keyed || items.iter().any(|i| i.as_str().is_none()) {
+                let message =
+                    format!("arguments must be maps or objects, not {}", arg.ty().friendly());
+                return fail_at(index, message);
+            }
+            merged.extend(items.iter().map(|item| (text(item).into(), item.clone())));
+            continue;
         }
         let elements = arg.as_map().into_iter().flatten();
         merged.extend(elements.map(|(key, value)| (key.clone(), value.clone())));
+    }
+    if let Type::Object(object) = ty
+        && object.attrs.len() != merged.len()
+    {
+        return fail("an object that is null has no attributes to be merged");
     }
     let result = match ty {
         Type::Map(element) => Value::map((**element).clone(), merged),

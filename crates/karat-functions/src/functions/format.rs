@@ -1,7 +1,7 @@
 //! Formatting by verbs.
 
 use karat_value::json::{quote, to_json};
-use karat_value::{Type, Value, convert};
+use karat_value::{Facts, Type, Value, convert};
 
 use super::collections::fixed;
 use super::lists::MAX_ELEMENTS;
@@ -47,7 +47,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 
 fn format(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
     if args[1..].iter().any(|arg| !arg.is_wholly_known()) {
-        return Ok(Value::unknown(Type::String));
+        // What stands before the first verb is known.
+        let literal = text(&args[0]).split_once('%').map_or("", |(literal, _)| literal);
+        return Ok(Value::unknown(Type::String).knowing(&Facts::prefix(literal)));
     }
     string(render(text(&args[0]), &args[1..])?)
 }

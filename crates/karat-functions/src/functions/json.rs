@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use karat_value::json::to_json;
-use karat_value::{Number, Type, Value};
+use karat_value::{Facts, Number, Type, Value};
 
 use super::collections::{fixed, shaped};
 use crate::args::{Outcome, string, text};
@@ -44,7 +44,17 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 
 fn encode(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
     if !args[0].is_wholly_known() {
-        return Ok(Value::unknown(Type::String));
+        let unknown = Value::unknown(Type::String);
+        if !args[0].is_certainly_not_null() {
+            return Ok(unknown);
+        }
+        let prefix = match args[0].ty() {
+            Type::String => "\"",
+            ty if ty.is_mapping() => "{",
+            ty if ty.is_sequence() => "[",
+            _ => "",
+        };
+        return Ok(unknown.knowing(&Facts { prefix: prefix.into(), ..Facts::not_null() }));
     }
     string(to_json(&args[0]).map_err(|error| FunctionError::argument(0, error.to_string()))?)
 }

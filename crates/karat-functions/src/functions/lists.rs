@@ -1,6 +1,6 @@
 //! Functions on lists and tuples.
 
-use karat_value::{Marks, Type, Value, convert, unify};
+use karat_value::{Facts, Marks, Type, Value, convert, unify};
 
 use super::collections::{fixed, index_of, sequence, shaped};
 use crate::args::{Outcome, fail, fail_at};
@@ -427,7 +427,7 @@ fn range(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
         [start, end, step] => (start.clone(), end.clone(), step.clone()),
         _ => return fail("one, two or three arguments are needed"),
     };
-    if step == zero {
+    if step == zero && start != end {
         return fail_at(2, "the step must not be zero");
     }
     let down = step < zero;
@@ -515,7 +515,9 @@ fn slice(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
 
 fn sort(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
     if !args[0].is_wholly_known() {
-        return Ok(Value::unknown(ty.clone()));
+        let facts = args[0].facts();
+        let facts = Facts::length(facts.min_length, facts.max_length);
+        return Ok(Value::unknown(ty.clone()).knowing(&facts));
     }
     let mut sorted = items(&args[0]).to_vec();
     if let Some(index) = sorted.iter().position(Value::is_null) {

@@ -5,7 +5,7 @@ use karat_value::{Number, Type, Value, convert};
 use super::collections::fixed;
 use crate::args::{Outcome, fail, fail_at, text, whole, whole_at};
 use crate::floats::{ln, pow};
-use crate::function::{CallContext, Function, FunctionError, Kind, Param};
+use crate::function::{CallContext, Function, FunctionError, Kind, Param, Returns};
 
 const NUM: Param = Param::new("num", Kind::Number);
 const NUMBERS: Param = Param::new("numbers", Kind::Number).dynamic();
@@ -66,14 +66,17 @@ pub(crate) const FUNCTIONS: &[Function] = &[
             |args, _, _| best(args, |next, best| next < best),
         )
     },
-    fixed(
-        "parseint",
-        &[Param::new("number", Kind::Any), Param::new("base", Kind::Number)],
-        Kind::Number,
-        "Reads a whole number in a base from 2 to 62. Above 36 small letters come before capitals.",
-        &[("parseint(\"ff\", 16)", "255")],
-        parseint,
-    ),
+    Function {
+        returns: Returns::From(parseint_type),
+        ..fixed(
+            "parseint",
+            &[Param::new("number", Kind::Any), Param::new("base", Kind::Number)],
+            Kind::Number,
+            "Reads a whole number in a base from 2 to 62. Above 36 small letters come before capitals.",
+            &[("parseint(\"ff\", 16)", "255")],
+            parseint,
+        )
+    },
     fixed(
         "pow",
         &[NUM, Param::new("power", Kind::Number)],
@@ -142,10 +145,14 @@ fn best(args: &[Value], better: fn(&Number, &Number) -> bool) -> Outcome {
     Ok(Value::number(best.clone()))
 }
 
-fn parseint(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
+fn parseint_type(args: &[Value], _: &dyn CallContext) -> Result<Type, FunctionError> {
     if *args[0].ty() != Type::String {
         return fail_at(0, format!("must be text, not {}", args[0].ty().friendly()));
     }
+    Ok(Type::Number)
+}
+
+fn parseint(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
     let base = whole_at(args, 1)?;
     let Some(radix) = u32::try_from(base).ok().filter(|base| (2..=62).contains(base)) else {
         return fail_at(1, "the base must be a whole number between 2 and 62");

@@ -18,7 +18,7 @@ use karat_value::Type;
 
 use crate::cli::runtime;
 use crate::components;
-use crate::data::{Data, Known};
+use crate::data::{Data, Fetch, Known};
 use crate::error::Failure;
 use crate::manual::functions;
 use crate::prompt::Nobody;
@@ -86,7 +86,7 @@ impl Checker for Check {
         let request = Load { path: path.to_owned(), ..Load::default() };
         let given = Given::default();
         let mut loaded = load(&request, world.as_ref());
-        let data = Data::new(components::all(), loaded.template.plugins.clone(), false);
+        let data = Data::new(components::all(), loaded.template.plugins.clone(), Fetch::Nothing);
         let template = Arc::new(loaded.evaluate(&given, world.as_ref(), &data));
         let frozen = load(&request, world.as_ref()).evaluate(&given, world.as_ref(), &Known(&data));
         let mut diags = loaded.diags;
