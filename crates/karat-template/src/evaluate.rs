@@ -109,6 +109,7 @@ impl Loaded {
             sources: &mut self.sources,
             diags: &mut self.diags,
             rejected: Vec::new(),
+            unsound: Vec::new(),
         };
         let (variables, given) = resolver.resolve();
         self.early = resolver.diags.len();

@@ -137,12 +137,21 @@ pub(crate) struct Resolver<'a> {
     pub(crate) diags: &'a mut Diagnostics,
     /// Values of sensitive variables that did not fit: they are secret all the same.
     pub(crate) rejected: Vec<Value>,
+    /// Rules that cannot be asked, by the places of their conditions.
+    pub(crate) unsound: Vec<Span>,
 }
 
 impl<'a> Resolver<'a> {
     /// The values, their rules not checked yet, and where each comes from.
     pub(crate) fn resolve(&mut self) -> (IndexMap<String, Variable>, Vec<Origin>) {
         let blocks = self.blocks;
+        for block in blocks.values() {
+            for rule in &block.rules {
+                if self.rule_message(block, rule).is_none() || !self.names_itself(block, rule) {
+                    self.unsound.push(rule.condition.span);
+                }
+            }
+        }
         let mut settings: IndexMap<&str, Vec<Setting>> = IndexMap::new();
         let mut types = IndexMap::new();
         let mut defaults = IndexMap::new();
@@ -450,10 +459,10 @@ impl<'a> Resolver<'a> {
         let mut scope = Scope::new(&environment);
         scope.set("var", object([(block.name.as_str(), value.clone())]));
         for rule in &block.rules {
-            let Some(message) = self.rule_message(block, rule) else { continue };
-            if !self.names_itself(block, rule) {
+            if self.unsound.contains(&rule.condition.span) {
                 continue;
             }
+            let Some(message) = self.rule_message(block, rule) else { continue };
             let (result, diags) = evaluate(&rule.condition, &scope);
             if diags.has_errors() {
                 self.diags.append(diags);

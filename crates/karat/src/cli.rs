@@ -144,8 +144,20 @@ pub(crate) struct Global {
 /// Runs the command that `args` ask for, and gives the exit code.
 pub(crate) fn run(args: Vec<String>, as_packer: bool) -> u8 {
     let root = Cli::command();
+    let args = match args.first().map(String::as_str) {
+        // What stands behind them does not matter.
+        Some("version" | "-v" | "-version" | "--version") => {
+            let machine = |a: &String| a.trim_start_matches('-') == "machine-readable";
+            let machine = args.iter().skip(1).find(|a| a.starts_with('-') && machine(a)).cloned();
+            std::iter::once("version".to_owned()).chain(machine).collect()
+        }
+        _ => args,
+    };
+    if args.first().is_some_and(|a| a == "help") {
+        out::stdout(&Cli::command().render_help().to_string());
+        return exit::NO_COMMAND;
+    }
     let unknown = match args.iter().find(|a| !a.starts_with('-')) {
-        Some(name) if name == "help" => false,
         Some(name) => root.find_subcommand(name).is_none(),
         None => !args.iter().any(|a| is_help_or_version(a)),
     };

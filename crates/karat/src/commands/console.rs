@@ -39,6 +39,12 @@ pub(crate) struct ConsoleArgs {
     /// What expressions are written in, where there is no template to tell it.
     #[arg(long = "config-type", value_name = "TYPE")]
     config_type: Option<ConfigType>,
+    /// Accepted for Packer's sake; builds are not looked at.
+    #[arg(long = "only", hide = true, value_name = "GLOBS")]
+    _only: Vec<String>,
+    /// Accepted for Packer's sake; builds are not looked at.
+    #[arg(long = "except", hide = true, value_name = "GLOBS")]
+    _except: Vec<String>,
     /// Accepted for Packer's sake; the evaluation is the same.
     #[arg(long = "use-sequential-evaluation", hide = true)]
     _use_sequential_evaluation: bool,
@@ -326,7 +332,7 @@ impl Console<'_> {
 
     fn say(&self, text: &str) {
         if self.global.machine_readable {
-            machine::say(text);
+            machine::ui("message", text);
         } else {
             out::stdout_line(text);
         }

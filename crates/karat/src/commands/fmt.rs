@@ -1,6 +1,6 @@
 //! `karat fmt`
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 use karat_hcl::diag::{Diagnostics, SourceMap};
@@ -71,7 +71,9 @@ impl Formatter {
                 return Ok(());
             }
             let entries = std::fs::read_dir(path).map_err(context)?;
-            let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+            let base = clean(path);
+            let mut paths: Vec<PathBuf> =
+                entries.filter_map(|e| Some(base.join(e.ok()?.file_name()))).collect();
             paths.sort();
             for path in paths {
                 self.path(&path, false)?;
@@ -128,6 +130,21 @@ impl Formatter {
         Renderer { sources, masker: &masker, colour: self.args.colour.on() }.print(diags);
         self.failed = true;
     }
+}
+
+/// The path without `.` and `NAME/..`, as names of files in a folder are shown.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if clean.file_name().is_some() => {
+                clean.pop();
+            }
+            other => clean.push(other),
+        }
+    }
+    clean
 }
 
 /// Writes beside the file and renames, so that it is never half there.

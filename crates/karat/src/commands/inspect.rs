@@ -28,6 +28,12 @@ pub(crate) struct InspectArgs {
     /// Prints it as JSON.
     #[arg(long)]
     json: bool,
+    /// Accepted for Packer's sake; builds are not looked at.
+    #[arg(long = "only", hide = true, value_name = "GLOBS")]
+    _only: Vec<String>,
+    /// Accepted for Packer's sake; builds are not looked at.
+    #[arg(long = "except", hide = true, value_name = "GLOBS")]
+    _except: Vec<String>,
     /// Accepted for Packer's sake; the evaluation is the same.
     #[arg(long = "use-sequential-evaluation", hide = true)]
     _use_sequential_evaluation: bool,
