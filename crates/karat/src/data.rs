@@ -61,7 +61,8 @@ impl Data {
         match self.fetch {
             Fetch::All => true,
             Fetch::Offline => {
-                let known = |body: &Body| body.attributes.values().all(|a| a.value.is_wholly_known());
+                let known =
+                    |body: &Body| body.attributes.values().all(|a| a.value.is_wholly_known());
                 let own = self.own_type(&request.type_name);
                 let source = self.components.data_sources().get(own.as_ref());
                 source.is_some_and(|source| source.is_offline())
