@@ -201,7 +201,8 @@ fn length(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
                 Some(count) => count,
                 None if *input.ty() == Type::String => {
                     let least = cluster_count(&input.facts().prefix);
-                    let facts = Facts::length(least, None).of_length();
+                    // A text has no greatest length.
+                    let facts = Facts { high: None, ..Facts::length(least, None).of_length() };
                     return Ok(Value::unknown(Type::Number).knowing(&facts));
                 }
                 None => {
