@@ -291,7 +291,7 @@ fn layers_that_no_build_needs_are_removed_and_others_are_not() {
     let _alone = alone();
     let lab = Lab::with_base();
     let layers = || fs::read_dir(lab.state.join("layers")).unwrap().count();
-    for greeting in ["first", "second"] {
+    for greeting in ["one", "two"] {
         let output = lab.build(greeting, "");
         assert!(output.status.success(), "{}", text(&output));
     }
@@ -304,7 +304,7 @@ fn layers_that_no_build_needs_are_removed_and_others_are_not() {
     assert_eq!(alive.end(), 0, "{}", alive.seen());
     assert_eq!(layers(), before + 1);
 
-    // The layers of the first two are nobody's any more.
+    // Those two layers are nobody's any more.
     let removed = lab.output(&["gc"]);
     assert!(text(&removed).starts_with("Removed 2 layers, "), "{}", text(&removed));
     assert_eq!(layers(), before - 1);
