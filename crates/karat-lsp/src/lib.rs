@@ -11,7 +11,7 @@
 //! | `document.rs`, `cursor.rs` | a text, and what stands at a place of it |
 //! | `index.rs` | what the files of a template declare |
 //! | `problems.rs` | what is wrong, in the words of the protocol |
-//! | `json_schema.rs` | [`json_schema`], for editors that know no language server |
+//! | `json_schema.rs` | [`json_schema()`], for editors that know no language server |
 //! | `completion.rs`, `hover.rs`, `definition.rs`, `symbols.rs` | one answer each |
 
 mod catalog;
