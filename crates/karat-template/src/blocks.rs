@@ -12,6 +12,7 @@ use crate::build_block::{self, BuildBlock};
 use crate::legacy;
 use crate::packer_block;
 use crate::plugin_requirement::PluginRequirement;
+use crate::registry;
 use crate::variables::{self, VarFile, VariableBlock};
 
 /// A template that was read, not evaluated yet.
@@ -30,6 +31,8 @@ pub struct Template {
     /// Plugins that the template asks for.
     pub plugins: Vec<PluginRequirement>,
     pub(crate) builds: Vec<BuildBlock>,
+    /// `hcp_packer_registry` outside of builds.
+    pub(crate) registry: Option<Block>,
     pub(crate) var_files: Vec<VarFile>,
     /// A legacy template, which has nothing of the above.
     pub(crate) legacy: Option<legacy::Source>,
@@ -88,6 +91,7 @@ impl Template {
             components: IndexMap::new(),
             plugins: Vec::new(),
             builds: Vec::new(),
+            registry: None,
             var_files: Vec::new(),
             legacy: None,
         }
@@ -128,7 +132,8 @@ impl Template {
             "data" => add_component(&mut self.data, "data source", block, diags),
             "source" => add_component(&mut self.components, "source", block, late),
             "build" => self.builds.push(build_block::decode(block, late)),
-            // The registry's block is read by the registry; a communicator block has no meaning.
+            "hcp_packer_registry" => registry::add(&mut self.registry, block, late),
+            // A communicator block has no meaning.
             _ => {}
         }
     }

@@ -7,6 +7,7 @@ use karat_value::Value;
 
 use crate::blocks::component;
 use crate::build::ComponentBlock;
+use crate::registry;
 
 /// A `build` block, not evaluated yet.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct BuildBlock {
     pub(crate) provisioners: Vec<Meta>,
     pub(crate) error_cleanup: Option<Meta>,
     pub(crate) chains: Vec<Vec<Meta>>,
+    /// `hcp_packer_registry`.
+    pub(crate) registry: Option<Block>,
     /// All blocks in it, where some of them are `dynamic`: then what is above is made of these once
     /// values are known.
     pub(crate) blocks: Option<Vec<Block>>,
@@ -98,6 +101,7 @@ pub(crate) fn decode(block: &Block, diags: &mut Diagnostics) -> BuildBlock {
         provisioners: Vec::new(),
         error_cleanup: None,
         chains: Vec::new(),
+        registry: None,
         blocks: None,
         failed: false,
     };
@@ -151,6 +155,7 @@ impl BuildBlock {
                 self.error_cleanup = Some(meta(block, PROVISIONER, bindings, diags));
             }
             "post-processor" => self.chains.push(vec![post_processor(block, bindings, diags)]),
+            "hcp_packer_registry" => registry::add(&mut self.registry, block, diags),
             _ => {}
         }
     }

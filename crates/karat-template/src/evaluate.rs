@@ -112,6 +112,11 @@ impl Loaded {
             unsound: Vec::new(),
         };
         let (variables, given) = resolver.resolve();
+        let locals = self.template.locals.iter();
+        let sensitive = locals
+            .filter(|(_, local)| resolver.flag(local.sensitive.as_ref()))
+            .map(|(name, _)| name.as_str())
+            .collect();
         self.early = resolver.diags.len();
         resolver.diags.extend(late);
         resolver.check_rules(&variables, &given);
@@ -127,6 +132,7 @@ impl Loaded {
             world,
             data,
             names,
+            sensitive,
             locals: IndexMap::new(),
             failed: IndexSet::new(),
             fetched: IndexMap::new(),
@@ -227,6 +233,8 @@ pub(crate) struct Work<'a> {
     pub(crate) world: &'a dyn World,
     pub(crate) data: &'a dyn DataFetcher,
     names: Names,
+    /// Locals that are sensitive because their block says so.
+    sensitive: IndexSet<&'a str>,
     locals: IndexMap<String, Value>,
     /// Locals whose value could not be found; unknown values stand for them.
     failed: IndexSet<String>,
@@ -330,13 +338,12 @@ impl Work<'_> {
         }
         let uses = references(&local.expr);
         deep(|| self.needs(&uses));
-        let sensitive = local.sensitive.as_ref().is_some_and(|expr| self.flag(expr));
         let (mut value, diags) = self.value(&local.expr, &uses);
         if diags.has_errors() || uses.iter().any(|r| self.is_failed(r)) {
             self.failed.insert(name.to_owned());
         }
         self.diags.append(diags);
-        if sensitive {
+        if self.sensitive.contains(name) {
             collect_secrets(&value, &mut self.secrets);
             value = value.with_marks(&Marks::one(Mark::Sensitive));
         }
@@ -370,22 +377,6 @@ impl Work<'_> {
         };
         !self.circular
             && !self.template.locals.values().any(|l| references(&l.expr).iter().any(is_missing))
-    }
-
-    fn flag(&mut self, expr: &Expr) -> bool {
-        let (value, diags) = self.value(expr, &references(expr));
-        self.diags.append(diags);
-        match karat_value::convert(&value.unmark_deep().0, &Type::Bool) {
-            Ok(value) => value.as_bool().unwrap_or(false),
-            Err(error) => {
-                self.diags.push(
-                    Diagnostic::error("Unsuitable value type")
-                        .at(expr.span)
-                        .detail(format!("\"sensitive\" is true or false, a bool: {error}.")),
-                );
-                false
-            }
-        }
     }
 
     fn value(&self, expr: &Expr, uses: &[Reference]) -> (Value, Diagnostics) {

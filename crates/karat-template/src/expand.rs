@@ -21,6 +21,7 @@ use crate::build_block::{
 };
 use crate::evaluate::{Evaluated, bound, each_expression};
 use crate::names::object;
+use crate::registry;
 
 /// A source as a build refers to it.
 struct SourceUse<'a> {
@@ -40,6 +41,9 @@ impl Evaluated {
     ) -> (Vec<Build>, Vec<BuildOutline>) {
         let environment = self.environment(world);
         let scope = self.scope(&environment);
+        if let Some(block) = &template.registry {
+            registry::check(block, &scope, diags);
+        }
         let mut builds = Vec::<Build>::new();
         let mut outlines = Vec::new();
         for block in &template.builds {
@@ -106,6 +110,9 @@ impl Reader<'_, '_> {
                     .detail("A build needs at least one source.")
                     .hint("Write: sources = [\"source.TYPE.NAME\"]"),
             );
+        }
+        if let Some(block) = &block.registry {
+            registry::check(block, self.scope, self.diags);
         }
         // Of the build its name is known to the engine's own options, and nothing else.
         let mut scope = self.scope.child();

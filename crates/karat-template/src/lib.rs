@@ -28,6 +28,7 @@ mod load;
 mod names;
 mod packer_block;
 mod plugin_requirement;
+mod registry;
 mod text;
 mod uses;
 mod variables;

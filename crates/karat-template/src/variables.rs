@@ -437,7 +437,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn flag(&mut self, expr: Option<&Expr>) -> bool {
+    /// Whether `sensitive` is set, which has to be a constant.
+    pub(crate) fn flag(&mut self, expr: Option<&Expr>) -> bool {
         let Some(expr) = expr else { return false };
         let Some(value) = self.constant(expr) else { return false };
         match convert(&value, &Type::Bool) {

@@ -116,7 +116,7 @@ pub(crate) fn run(args: ConsoleArgs, global: Global) -> Result<(), Failure> {
 }
 
 /// A template without a file. Fails if the values given for its variables are wrong.
-fn bare(
+pub(super) fn bare(
     kind: TemplateKind,
     text: &str,
     vars: &[String],

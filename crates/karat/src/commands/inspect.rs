@@ -5,22 +5,24 @@ use std::fmt::Write as _;
 use clap::Args;
 use karat_component::Masker;
 use karat_config::ComponentKind;
-use karat_template::{BuildOutline, Evaluated};
+use karat_template::{BuildOutline, Evaluated, TemplateKind};
 use karat_value::{Value, print};
 use serde_json::json;
 
-use crate::cli::{ColourArgs, Global, TemplateArgs, runtime};
+use super::console::bare;
+use crate::cli::{ColourArgs, ConfigType, Global, TemplateArgs, assignment, runtime};
 use crate::data::Fetch;
 use crate::error::Failure;
 use crate::legacy;
 use crate::report::{machine, out};
 use crate::session::Session;
+use crate::world::System;
 
 /// Shows what is in a template: variables, locals and builds.
 ///
 /// What is wrong in locals, rules and builds does not stop it: a value that cannot be found is
 /// unknown, or not there. Reads nothing but files: of data sources only those that read nothing
-/// outside are fetched.
+/// outside are fetched. Without a template it shows what one with nothing in it has.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     #[command(flatten)]
@@ -37,14 +39,34 @@ pub(crate) struct InspectArgs {
     /// Accepted for Packer's sake; the evaluation is the same.
     #[arg(long = "use-sequential-evaluation", hide = true)]
     _use_sequential_evaluation: bool,
-    #[command(flatten)]
-    template: TemplateArgs,
+    /// Sets a variable: NAME=VALUE. May be given several times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    var: Vec<String>,
+    /// Reads variables from a file (.hcl or .json). May be given several times.
+    #[arg(long = "var-file", value_name = "FILE")]
+    var_file: Vec<String>,
+    /// What the template is written in, where its name does not say.
+    #[arg(long = "config-type", value_name = "TYPE")]
+    config_type: Option<ConfigType>,
+    /// A file, a folder, or - for the standard input.
+    #[arg(value_name = "TEMPLATE")]
+    template: Option<String>,
 }
 
-pub(crate) fn run(args: InspectArgs, global: Global) -> Result<(), Failure> {
+/// The legacy template that Packer takes where none is named.
+const NOTHING: &str = r#"{"builders":[{"type":"null"}]}"#;
+
+pub(crate) fn run(mut args: InspectArgs, global: Global) -> Result<(), Failure> {
     let colour = args.colour.on() && !global.machine_readable;
-    let session = runtime()?
-        .block_on(async { Session::load(&args.template, Fetch::Offline, false, colour) })?;
+    let Some(template) = args.template.take() else { return nothing(&args, global) };
+    let given = TemplateArgs {
+        var: args.var,
+        var_file: args.var_file,
+        config_type: args.config_type,
+        template,
+    };
+    let session =
+        runtime()?.block_on(async { Session::load(&given, Fetch::Offline, false, colour) })?;
     session.early_checked()?;
     if let Some(shown) = session.template.legacy().filter(|_| !args.json) {
         let mask = |text: &str| session.masker.mask(text);
@@ -55,15 +77,40 @@ pub(crate) fn run(args: InspectArgs, global: Global) -> Result<(), Failure> {
         out::masked_line(&serde_json::to_string_pretty(&as_json(&session))?);
         return Ok(());
     }
+    show(&session.template, &session.masker, global);
+    Ok(())
+}
+
+/// Shows what there is without a template.
+fn nothing(args: &InspectArgs, global: Global) -> Result<(), Failure> {
+    if args.json {
+        return Err(Failure::new("there is no template to be shown as JSON")
+            .hint("name a file, a folder, or - for the standard input"));
+    }
+    let (kind, text) = match args.config_type {
+        Some(ConfigType::Hcl2) => (TemplateKind::Hcl, ""),
+        _ => (TemplateKind::Legacy, NOTHING),
+    };
+    let template = bare(kind, text, &args.var, &args.var_file, &System::new())?;
+    let masker = out::masker();
+    match template.legacy() {
+        Some(shown) => {
+            legacy::inspect(&shown.template, global.machine_readable, |text| masker.mask(text));
+        }
+        None => show(&template, masker, global),
+    }
+    Ok(())
+}
+
+fn show(template: &Evaluated, masker: &Masker, global: Global) {
     let say = |text: &str| {
-        let text = session.masker.mask(text);
+        let text = masker.mask(text);
         if global.machine_readable { machine::say(&text) } else { out::stdout_line(&text) }
     };
     // Three texts, each with an empty line behind it: as many records for machines.
     say("Packer Inspect: HCL2 mode\n");
-    say(&values(&session.template, &session.masker));
-    say(&builds(session.template.outlines()));
-    Ok(())
+    say(&values(template, masker));
+    say(&builds(template.outlines()));
 }
 
 /// Variables and locals with their values, by name.
