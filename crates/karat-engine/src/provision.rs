@@ -88,8 +88,9 @@ impl Provisioners {
     }
 
     /// As in Packer, each try waits for `pause_before` anew, and after the last one the *first*
-    /// error is what the build fails with. Unlike Packer, `timeout` holds together with
-    /// `pause_before`, and a retry after a timeout starts afresh.
+    /// error is what the build fails with. Unlike Packer, the error of the last one is told as
+    /// well, `timeout` holds together with `pause_before`, and a retry after a timeout starts
+    /// afresh.
     async fn with_retries(
         &self,
         block: &ProvisionerBlock,
@@ -108,7 +109,7 @@ impl Provisioners {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_cancelled() => return Err(error),
                 Err(error) => {
-                    if attempt < block.max_retries {
+                    if attempt < block.max_retries || first.is_some() {
                         cx.events.error(error.chain());
                     }
                     first.get_or_insert(error);

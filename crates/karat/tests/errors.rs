@@ -1,5 +1,5 @@
-//! Runs the documents of `tests/suite/errors` and `tests/suite/legacy`. Their READMEs say how they
-//! are written.
+//! Runs the documents of `tests/suite/errors`, `tests/suite/legacy` and `tests/suite/quirks`. Their
+//! READMEs say how they are written.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail so")]
 
@@ -17,6 +17,11 @@ fn wrong_templates_are_told_what_is_wrong() {
 #[test]
 fn legacy_templates_are_read_as_packer_reads_them() {
     run("legacy", "karat validate template.json", 40);
+}
+
+#[test]
+fn quirks_of_packer_are_kept_or_mended() {
+    run("quirks", "karat validate .", 60);
 }
 
 /// Runs the documents of one folder, in which there are `least` cases at least.
