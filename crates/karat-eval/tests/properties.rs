@@ -1,12 +1,15 @@
 //! Whatever the expression, evaluation ends, panics never, and says why when there is no value.
 
+#[path = "common/any.rs"]
+mod any;
 mod common;
 
-use karat_eval::{Environment, Functions, Scope, evaluate, references};
+use any::{check, names};
+use karat_eval::{Environment, Functions, Scope, evaluate};
 use karat_functions::MemoryWorld;
 use karat_hcl::diag::SourceId;
-use karat_hcl::{parse_expression, parse_template};
-use karat_value::{Mark, Type, Value, json, print};
+use karat_hcl::parse_expression;
+use karat_value::{Mark, Value};
 use proptest::prelude::*;
 
 const LEAVES: &[&str] = &[
@@ -173,44 +176,6 @@ fn expression() -> impl Strategy<Value = String> {
             (inner, ty).prop_map(|(a, ty)| format!("convert({a}, {ty})")),
         ]
     })
-}
-
-fn names(scope: &mut Scope<'_>) {
-    common::console_names(scope);
-    scope.set("u", Value::dynamic());
-    scope.set("secret", Value::string("secret").marked(Mark::Sensitive));
-    scope.set("list", Value::string_list(["b", "a"]));
-    let numbers = vec![Value::number(3), Value::number(1), Value::unknown(Type::Number)];
-    scope.set("set", Value::set(Type::Number, numbers));
-    let entry = ("k".into(), Value::bool(true).marked(Mark::Sensitive));
-    scope.set("map", Value::map(Type::Bool, [entry].into()));
-    scope.set("object", Value::object_of([("a", Value::null(Type::Number))]));
-}
-
-fn check(text: &str, template: bool, functions: Functions) {
-    let world = MemoryWorld::default().with_file("f", "${a}");
-    let environment = Environment::new(&world, "").with_functions(functions);
-    let mut scope = Scope::new(&environment);
-    names(&mut scope);
-    let range = 0..text.len();
-    let (expr, parse_diags) = if template {
-        parse_template(SourceId(0), text, range)
-    } else {
-        parse_expression(SourceId(0), text, range)
-    };
-    let (value, diags) = evaluate(&expr, &scope);
-    assert!(references(&expr).len() <= text.len());
-    if parse_diags.has_errors() || diags.has_errors() {
-        return;
-    }
-    assert!(!print::console(&value).contains('\u{0}') || text.contains("u0000"));
-    if value.is_wholly_known() {
-        // Infinities alone have no JSON form.
-        assert!(json::to_json(&value).is_ok() || print::console(&value).contains("Inf"));
-    }
-    // The same again gives the same.
-    let (again, _) = evaluate(&expr, &scope);
-    assert_eq!(value, again);
 }
 
 proptest! {

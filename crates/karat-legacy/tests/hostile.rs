@@ -1,7 +1,8 @@
 //! Whatever is given, nothing panics.
 
-use karat_hcl::diag::SourceMap;
-use karat_legacy::{Options, fix, parse, upgrade};
+mod any;
+
+use any::everything;
 use proptest::prelude::*;
 
 /// Pieces that templates are made of, and that they break on.
@@ -115,28 +116,6 @@ fn template() -> impl Strategy<Value = String> {
              [\"v\"], \"builders\": {b}, \"provisioners\": {p}, \"post-processors\": {pp}}}"
         )
     })
-}
-
-fn everything(text: &str) {
-    let mut sources = SourceMap::new();
-    let id = sources.add("template.json", text);
-    let (template, _) = parse(id, text);
-    template.check();
-    for mend in [false, true] {
-        let options = Options { annotations: mend, mend, has_builder: &|_| false };
-        let upgraded = upgrade(&template, text, options).text;
-        if mend {
-            let id = sources.add("template.pkr.hcl", upgraded.as_str());
-            karat_hcl::parse(id, &upgraded);
-        }
-    }
-    let (value, diags) = karat_hcl::json_text::read(id, text);
-    if !diags.has_errors()
-        && let Ok(fixed) = fix::fix(&value)
-    {
-        let id = sources.add("fixed", fixed.as_str());
-        assert!(!karat_hcl::json_text::read(id, &fixed).1.has_errors(), "{fixed}");
-    }
 }
 
 proptest! {

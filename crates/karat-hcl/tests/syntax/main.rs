@@ -1,5 +1,6 @@
 //! Tests of the text layer.
 
+mod any;
 mod dump;
 mod format;
 mod properties;

@@ -1,13 +1,18 @@
 //! What holds for every text.
 
 use karat_hcl::diag::SourceId;
-use karat_hcl::token::{Start, lex};
 use karat_hcl::{Strings, format, parse, parse_expression, parse_json, parse_template};
 use proptest::prelude::*;
 
-use crate::dump;
+use crate::any;
 
 const SOURCE: SourceId = SourceId(0);
+
+fn check_any(text: &str) {
+    any::parser(text);
+    any::formatter(text);
+    any::json(text);
+}
 
 /// Pieces that mean something, in any order: most texts made of them are wrong.
 fn soup() -> impl Strategy<Value = String> {
@@ -147,32 +152,6 @@ fn file() -> impl Strategy<Value = String> {
         }
         out
     })
-}
-
-fn check_any(text: &str) {
-    for start in [Start::Normal, Start::Template] {
-        let tokens = lex(text, start);
-        let printed: String = tokens.iter().map(|t| &text[t.range()]).collect();
-        assert_eq!(printed, text, "tokens print what was read");
-    }
-    let (parsed, diagnostics) = parse(SOURCE, text);
-    assert!(diagnostics.len() <= 51);
-    for diagnostic in &diagnostics {
-        let span = diagnostic.primary.as_ref().expect("every error has a place").span;
-        assert!(text.get(span.range()).is_some(), "{diagnostic:?} lies in the text");
-        assert!(!diagnostic.summary.ends_with('.'));
-    }
-    let _ = dump::body(&parsed.body);
-    let _ = parse_expression(SOURCE, text, 0..text.len());
-    let _ = parse_template(SOURCE, text, 0..text.len());
-    let (body, _) = parse_json(SOURCE, text, Strings::Templates);
-    let _ = body.just_attributes(&mut karat_hcl::diag::Diagnostics::new());
-    let once = format(text);
-    let (parsed_once, _) = parse(SOURCE, &once);
-    if !diagnostics.has_errors() {
-        assert_eq!(format(&once), once, "a layout is its own layout");
-        assert_eq!(dump::body(&parsed.body), dump::body(&parsed_once.body), "the meaning stays");
-    }
 }
 
 proptest! {

@@ -1,0 +1,5 @@
+//! See `targets.rs` of the tests.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| karat_fuzz::run("text", text));
