@@ -144,6 +144,11 @@ impl Qemu {
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-machine", "q35", "-accel"]);
         command.arg(if accelerated { "kvm" } else { "tcg,thread=multi" });
+        if !accelerated {
+            // QEMU 7.2 now and then loses the flags after cmpxchg16b, and the kernel panics. Without
+            // that feature kernels do not use it.
+            command.args(["-cpu", "qemu64,-cx16"]);
+        }
         command.args(["-m", &self.memory.to_string(), "-smp", &self.processors.to_string()]);
         command.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
         command.arg("-drive").arg(format!(
