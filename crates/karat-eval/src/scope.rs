@@ -19,6 +19,8 @@ pub enum Functions {
     VariableDefault,
     /// All that a template file may call: no `templatefile` within one.
     TemplateFile,
+    /// All there are, those for defaults of variables among them.
+    All,
 }
 
 impl Functions {
@@ -27,12 +29,13 @@ impl Functions {
             Self::None => false,
             Self::Template | Self::TemplateFile => function.place == Place::Everywhere,
             Self::VariableDefault => function.place == Place::VariableDefault,
+            Self::All => true,
         }
     }
 
     /// Whether `try`, `can` and `convert` are there.
     pub(crate) fn has_special_forms(self) -> bool {
-        matches!(self, Self::Template | Self::TemplateFile)
+        matches!(self, Self::Template | Self::TemplateFile | Self::All)
     }
 }
 
@@ -88,6 +91,11 @@ impl<'a> Scope<'a> {
     /// A scope within this one.
     pub fn child(&'a self) -> Self {
         Self { environment: self.environment, parent: Some(self), variables: BTreeMap::new() }
+    }
+
+    /// A scope within this one, in which other functions may be called.
+    pub fn with<'b>(&'b self, environment: &'b Environment<'b>) -> Scope<'b> {
+        Scope { environment, parent: Some(self), variables: BTreeMap::new() }
     }
 
     /// Gives a name its value; replaces an older one.

@@ -3,7 +3,7 @@
 //! Nothing is registered; what is written there is checked all the same, so that a mistake is not
 //! found out by whoever goes back to a registry.
 
-use karat_eval::{Scope, evaluate_as};
+use karat_eval::{Functions, Scope, evaluate_as};
 use karat_hcl::ast::{Attribute, Block};
 use karat_hcl::diag::{Diagnostic, Diagnostics};
 use karat_hcl::schema::Schema;
@@ -24,8 +24,11 @@ pub(crate) fn add(place: &mut Option<Block>, block: &Block, diags: &mut Diagnost
     }
 }
 
-/// Checks the options of such a block.
+/// Checks the options of such a block. Labels tell of the pipeline that builds, so `env` may be
+/// called here.
 pub(crate) fn check(block: &Block, scope: &Scope<'_>, diags: &mut Diagnostics) {
+    let environment = scope.environment().clone().with_functions(Functions::All);
+    let scope = &scope.with(&environment);
     let labels = || Type::map(Type::String);
     let options = [
         ("bucket_name", Type::String),
