@@ -32,8 +32,10 @@ fn all_recorded_expressions_agree() {
     let mut wrong: BTreeMap<String, usize> = BTreeMap::new();
     let mut rows = 0;
     for line in data.lines().skip(1) {
-        let columns: Vec<String> =
-            line.split('\t').map(|column| unescape(column).replace("@WORK@", "/work")).collect();
+        let columns: Vec<String> = line
+            .split('\t')
+            .map(|column| unescape(column).replace("@WORK@", "/templates"))
+            .collect();
         let [group, expression, rc, result, pattern, json] = columns.as_slice() else {
             panic!("not six columns: {line}");
         };

@@ -114,7 +114,7 @@ impl Default for MemoryWorld {
         Self {
             files: BTreeMap::new(),
             env: BTreeMap::new(),
-            working_folder: PathBuf::from("/work"),
+            working_folder: PathBuf::from("/templates"),
             home_folder: Some(PathBuf::from("/home/user")),
             clock: Timestamp::UNIX_EPOCH,
         }

@@ -88,8 +88,17 @@ impl Sandbox {
             | CloneFlags::CLONE_NEWNET;
         nix::sched::unshare(flags)
             .map_err(|errno| Error::io("leave the namespaces of", "this process")(errno.into()))?;
-        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-            .map_err(Error::sys("make private", "/"))?;
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(
+            |errno| match errno {
+                rustix::io::Errno::INVAL => Error::Invalid(
+                    "/ is not a mount point, as in a plain chroot, so mounts cannot be kept from \
+                     the rest of the system; mount the folder on itself (mount --bind DIR DIR) \
+                     before chroot"
+                        .into(),
+                ),
+                other => Error::sys("make private", "/")(other),
+            },
+        )?;
         // The builder's name must not get into an image.
         nix::unistd::sethostname("localhost")
             .map_err(|errno| Error::io("set", "the host name")(errno.into()))?;

@@ -17,7 +17,7 @@ const SOURCES: &str = "source \"null\" \"a\" {}\nsource \"null\" \"b\" {}\n";
 fn builds(text: &str) -> Vec<Build> {
     let world = MemoryWorld {
         files: BTreeMap::from([(
-            PathBuf::from("/work/a.pkr.hcl"),
+            PathBuf::from("/templates/a.pkr.hcl"),
             format!("{SOURCES}{text}").into_bytes(),
         )]),
         ..MemoryWorld::default()

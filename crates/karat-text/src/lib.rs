@@ -41,6 +41,9 @@ pub struct Engine {
     pub place: Place,
 }
 
+/// How often a text is rendered at most: one that grows each time has no end.
+const MAX_ROUNDS: usize = 100;
+
 impl Engine {
     /// An engine whose clock, folder and chance come from `world`.
     pub fn new(world: &dyn World, build_name: &str, build_type: &str, template_dir: &str) -> Self {
@@ -59,6 +62,22 @@ impl Engine {
             uuid: uuid_text(bytes),
             place: Place::Hcl,
         }
+    }
+
+    /// Renders a text until there is nothing left to be rendered.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render); also when the text is another one each time.
+    pub fn render_whole(&self, text: &str) -> Result<String, String> {
+        let mut text = text.to_owned();
+        for _ in 0..MAX_ROUNDS {
+            let rendered = self.render(&text, [])?;
+            if rendered == text {
+                return Ok(text);
+            }
+            text = rendered;
+        }
+        Err("it is another text each time it is rendered".into())
     }
 
     /// Renders a text with the functions, and `data` as `{{ .Name }}`.

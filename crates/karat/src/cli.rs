@@ -46,6 +46,20 @@ enum Command {
     Version(commands::version::VersionArgs),
 }
 
+/// Flags that change nothing here.
+#[derive(Debug, Default, Clone, Args)]
+pub(crate) struct IgnoredArgs {
+    /// Accepted for Packer's sake; builds are not looked at.
+    #[arg(long = "only", hide = true, value_name = "GLOBS")]
+    _only: Vec<String>,
+    /// Accepted for Packer's sake; builds are not looked at.
+    #[arg(long = "except", hide = true, value_name = "GLOBS")]
+    _except: Vec<String>,
+    /// Accepted for Packer's sake; the evaluation is the same.
+    #[arg(long = "use-sequential-evaluation", hide = true)]
+    _use_sequential_evaluation: bool,
+}
+
 /// Which template, and its variables.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TemplateArgs {

@@ -11,9 +11,6 @@ use crate::report::{machine, out};
 
 const MASK: &str = karat_component::MASK;
 
-/// A text that is rendered again and again without an end is left after so many times.
-const MAX_ROUNDS: usize = 100;
-
 /// One thing that `inspect` says.
 enum Line {
     /// To people.
@@ -154,15 +151,7 @@ impl<'a> Texts<'a> {
     /// # Errors
     /// What is wrong in it.
     pub(crate) fn render(&self, text: &str) -> Result<String, String> {
-        let mut text = text.to_owned();
-        for _ in 0..MAX_ROUNDS {
-            let rendered = self.engine.render(&text, [])?;
-            if rendered == text {
-                return Ok(text);
-            }
-            text = rendered;
-        }
-        Err("it is another text each time it is rendered".into())
+        self.engine.render_whole(text)
     }
 
     /// All variables with their values.

@@ -8,7 +8,7 @@ pub(crate) fn console_names(scope: &mut Scope<'_>) {
     let none: [(&str, Value); 0] = [];
     scope.set("var", Value::object_of(none.clone()));
     scope.set("local", Value::object_of(none));
-    let path = [("cwd", Value::string("/work")), ("root", Value::string(""))];
+    let path = [("cwd", Value::string("/templates")), ("root", Value::string(""))];
     scope.set("path", Value::object_of(path));
     let text = || Value::unknown(Type::String);
     scope.set(

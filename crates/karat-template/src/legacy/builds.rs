@@ -14,9 +14,6 @@ use super::Options;
 use crate::build::{Build, BuildOutline, ComponentBlock, PostProcessorBlock, ProvisionerBlock};
 use crate::evaluate::Evaluated;
 
-/// A text that grows each time it is rendered is no name.
-const MAX_ROUNDS: usize = 100;
-
 /// Lays out the builds, in the order of their names.
 pub(super) fn lay_out(
     evaluated: &Evaluated,
@@ -80,15 +77,7 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// Renders a text until there is nothing left to be rendered.
     fn render(&self, text: &str) -> Result<String, String> {
-        let mut text = text.to_owned();
-        for _ in 0..MAX_ROUNDS {
-            let rendered = self.engine.render(&text, [])?;
-            if rendered == text {
-                return Ok(text);
-            }
-            text = rendered;
-        }
-        Err("it is another text each time it is rendered".into())
+        self.engine.render_whole(text)
     }
 
     fn name(&mut self, builder: &Builder) -> Option<String> {

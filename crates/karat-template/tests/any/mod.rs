@@ -25,7 +25,7 @@ impl DataFetcher for Echo {
 
 /// Reads and evaluates all there is, the bodies of components too.
 pub(crate) fn whole(name: &str, text: &str, flags: &[String]) -> Loaded {
-    let path = PathBuf::from("/work").join(name);
+    let path = PathBuf::from("/templates").join(name);
     let world = MemoryWorld {
         files: BTreeMap::from([(path, text.as_bytes().to_vec())]),
         env: BTreeMap::from([("PKR_VAR_a".to_owned(), "[1".to_owned())]),

@@ -80,7 +80,7 @@ fn text(text: &str) {
     let variables = Arc::new(variables);
     let places = [Place::Hcl, Place::Legacy(Arc::clone(&variables)), Place::Variable(variables)];
     for place in places {
-        let mut engine = Engine::new(&world, "name", "type", "/work");
+        let mut engine = Engine::new(&world, "name", "type", "/templates");
         engine.build = vec![("Host".to_owned(), "192.0.2.1".to_owned())];
         engine.place = place;
         let data = || [("Path", "/tmp/script".to_owned()), ("Vars", "A='b'".to_owned())];

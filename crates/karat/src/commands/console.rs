@@ -10,7 +10,7 @@ use karat_hcl::diag::{Diagnostics, SourceMap};
 use karat_template::{Evaluated, Given, Load, NoData, TemplateKind, bare_console_scope, load};
 
 use super::inspect;
-use crate::cli::{ConfigType, Global, TemplateArgs, assignment, runtime};
+use crate::cli::{ConfigType, Global, IgnoredArgs, TemplateArgs, assignment, runtime};
 use crate::data::Fetch;
 use crate::error::Failure;
 use crate::legacy::Texts;
@@ -39,15 +39,8 @@ pub(crate) struct ConsoleArgs {
     /// What expressions are written in, where there is no template to tell it.
     #[arg(long = "config-type", value_name = "TYPE")]
     config_type: Option<ConfigType>,
-    /// Accepted for Packer's sake; builds are not looked at.
-    #[arg(long = "only", hide = true, value_name = "GLOBS")]
-    _only: Vec<String>,
-    /// Accepted for Packer's sake; builds are not looked at.
-    #[arg(long = "except", hide = true, value_name = "GLOBS")]
-    _except: Vec<String>,
-    /// Accepted for Packer's sake; the evaluation is the same.
-    #[arg(long = "use-sequential-evaluation", hide = true)]
-    _use_sequential_evaluation: bool,
+    #[command(flatten)]
+    _ignored: IgnoredArgs,
     /// A file or a folder.
     #[arg(value_name = "TEMPLATE")]
     template: Option<String>,

@@ -10,7 +10,7 @@ use karat_value::{Value, print};
 use serde_json::json;
 
 use super::console::bare;
-use crate::cli::{ColourArgs, ConfigType, Global, TemplateArgs, assignment, runtime};
+use crate::cli::{ColourArgs, ConfigType, Global, IgnoredArgs, TemplateArgs, assignment, runtime};
 use crate::data::Fetch;
 use crate::error::Failure;
 use crate::legacy;
@@ -30,15 +30,8 @@ pub(crate) struct InspectArgs {
     /// Prints it as JSON.
     #[arg(long)]
     json: bool,
-    /// Accepted for Packer's sake; builds are not looked at.
-    #[arg(long = "only", hide = true, value_name = "GLOBS")]
-    _only: Vec<String>,
-    /// Accepted for Packer's sake; builds are not looked at.
-    #[arg(long = "except", hide = true, value_name = "GLOBS")]
-    _except: Vec<String>,
-    /// Accepted for Packer's sake; the evaluation is the same.
-    #[arg(long = "use-sequential-evaluation", hide = true)]
-    _use_sequential_evaluation: bool,
+    #[command(flatten)]
+    _ignored: IgnoredArgs,
     /// Sets a variable: NAME=VALUE. May be given several times.
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
     var: Vec<String>,
