@@ -1,7 +1,7 @@
 //! A relay between a client and a server that makes the way long, or cuts it.
 //!
 //! It delays both directions without limiting how much is under way: each piece is passed on a
-//! fixed time after it came.
+//! fixed time after it came. The way to the server can be made narrow as well.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -23,6 +23,8 @@ struct Shared {
     one_way: Duration,
     /// Bytes towards the server after which everything is cut.
     limit: AtomicU64,
+    /// Bytes a second that each connection passes on towards the server.
+    rate: AtomicU64,
     passed: AtomicU64,
     connections: AtomicU64,
     silent: AtomicBool,
@@ -49,6 +51,7 @@ impl Relay {
         let shared = Arc::new(Shared {
             one_way: round_trip / 2,
             limit: AtomicU64::new(u64::MAX),
+            rate: AtomicU64::new(u64::MAX),
             passed: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             silent: AtomicBool::new(false),
@@ -89,6 +92,11 @@ impl Relay {
     pub fn cut_after(&self, bytes: u64) {
         let passed = self.shared.passed.load(Ordering::Relaxed);
         self.shared.limit.store(passed + bytes, Ordering::Relaxed);
+    }
+
+    /// Passes on at most this many bytes a second towards the server, in each connection.
+    pub fn narrow(&self, bytes_per_second: u64) {
+        self.shared.rate.store(bytes_per_second.max(1), Ordering::Relaxed);
     }
 
     /// Lets new connections through again after a cut.
@@ -170,6 +178,11 @@ fn write(shared: &Shared, mut to: TcpStream, queue: &Receiver<(Instant, Vec<u8>)
         }
         if to.write_all(&piece).is_err() {
             return;
+        }
+        let rate = shared.rate.load(Ordering::Relaxed);
+        if counted && rate < u64::MAX {
+            let micros = (piece.len() as u64).saturating_mul(1_000_000) / rate;
+            thread::sleep(Duration::from_micros(micros));
         }
     }
     let _ = to.shutdown(Shutdown::Write);

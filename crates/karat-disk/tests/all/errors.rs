@@ -135,7 +135,7 @@ fn a_full_disk_leaves_nothing() {
     let output = Output { path: dir.path().join("disk.raw"), format: Format::Raw, digest: false };
     let result = write_disk(&spec(), &entries, &[output], &|_| (), &AtomicBool::new(false));
     let left = std::fs::read_dir(dir.path()).unwrap().count();
-    run("umount", &[text(dir.path())]);
+    unmount(dir.path());
     let error = result.unwrap_err();
     assert!(error.to_string().contains("cannot write to"), "{error}");
     assert!(error.to_string().contains("disk.raw"), "{error}");

@@ -31,7 +31,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        run("umount", &[text(self.at.path())]);
+        unmount(self.at.path());
     }
 }
 

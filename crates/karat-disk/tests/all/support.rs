@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use karat_disk::{
     Content, DiskImage, Entry, FileSystemSpec, Format, Kind, Output, Result, Timestamp, Written,
@@ -29,6 +30,20 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     );
     assert!(output.status.success(), "{program} {arguments:?} failed:\n{text}");
     text
+}
+
+/// Unmounts. A program that another test starts holds this one's open files until it is executed,
+/// so that a mount can be busy for a moment.
+pub(crate) fn unmount(at: &Path) {
+    for _ in 0..100 {
+        let done = Command::new("umount").arg(at).output();
+        if done.is_ok_and(|output| output.status.success()) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // Once more, to say what is wrong.
+    run("umount", &[text(at)]);
 }
 
 /// The path as text.
