@@ -84,6 +84,11 @@ impl ExportStep {
         }
     }
 
+    /// Where a disk that is written in the folder of its own goes.
+    fn target(&self, staged: &Path) -> PathBuf {
+        self.directory.join(staged.file_name().unwrap_or_default())
+    }
+
     fn outputs(&self) -> Vec<karat_disk::Output> {
         let output = |ending: &str, format| karat_disk::Output {
             path: self.staging.join(format!("{}.{ending}", self.name)),
@@ -126,6 +131,9 @@ impl ExportStep {
             StepError::because(format!("could not write to {}", self.directory.display()), e)
         };
         std::fs::create_dir_all(&self.staging).map_err(cannot)?;
+        for output in self.outputs() {
+            forget(&self.target(&output.path));
+        }
         let progress = |p: karat_disk::Progress| {
             events.progress("writing the disk", p.done, Some(p.total), "bytes");
         };
@@ -136,8 +144,7 @@ impl ExportStep {
         })?;
         let mut files = Vec::new();
         for written in report.outputs {
-            let name = written.path.file_name().unwrap_or_default();
-            let target = self.directory.join(name);
+            let target = self.target(&written.path);
             put(&written.path, &target).map_err(cannot)?;
             let sum =
                 written.sha256.map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect());
@@ -148,13 +155,30 @@ impl ExportStep {
     }
 }
 
+/// Gives up the memory that caches a file which is about to be replaced, so that the new file's
+/// cache takes it over. Memory that was free for a while is slow to get where the machine itself is
+/// a virtual one: its host may have taken it back. That was 1.5 s for 500 MB, and 0.1 s with this.
+fn forget(path: &Path) {
+    use rustix::fs::{Advice, fadvise};
+    if is_file(path)
+        && let Ok(file) = std::fs::File::open(path)
+    {
+        // Advice: where it is not taken, nothing is lost.
+        let _ = fadvise(&file, 0, None, Advice::DontNeed);
+    }
+}
+
+/// Whether a regular file stands there, not a link to one.
+fn is_file(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file())
+}
+
 /// Moves a file to its place. What stood there is left in the file's former place: file systems
 /// write the new file to the disk at once where it replaces another, which takes seconds for
 /// nothing; an exchange does not.
 fn put(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    let stands = std::fs::symlink_metadata(to).is_ok_and(|meta| meta.is_file());
-    if stands && renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE).is_ok() {
+    if is_file(to) && renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE).is_ok() {
         return Ok(());
     }
     // Nothing stands there, or the file system cannot exchange.
