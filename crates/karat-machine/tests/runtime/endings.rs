@@ -112,7 +112,7 @@ fn cancelled_in_each_phase_nothing_is_left() {
             Machine::start(spec, &cancel).await
         });
         assert!(matches!(result, Err(RuntimeError::Cancelled)), "{delay}: {result:?}");
-        assert!(begun.elapsed() < Duration::from_millis(delay) + Duration::from_secs(3));
+        assert!(begun.elapsed() < Duration::from_millis(delay) + Duration::from_secs(30));
         same_again(&before, "kt-stop");
     }
 }

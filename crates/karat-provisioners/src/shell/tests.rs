@@ -180,7 +180,7 @@ async fn a_machine_that_is_away_is_waited_for_but_not_for_ever() {
     let options = json!({ "inline": ["true"], "start_retry_timeout": "1500ms" });
     let error = run(&machine, options, &[]).await.0.unwrap_err();
     assert_eq!(error.to_string(), "the machine is away");
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(60));
 }
 
 #[tokio::test]

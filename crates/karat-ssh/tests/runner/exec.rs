@@ -163,7 +163,7 @@ async fn cancelling_ends_the_process_group_and_cleans_up() {
     let start = Instant::now();
     let (ended, ()) = tokio::join!(running, cancelling);
     assert!(matches!(ended, Err(SshError::Cancelled)));
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(120));
     let (_, left, _) =
         sh(&session, &format!("grep State: /proc/$(cat {})/status", pid.display())).await;
     assert!(left.is_empty() || left.contains('Z'), "{left}");
@@ -175,9 +175,9 @@ async fn what_a_command_leaves_running_does_not_hold_it() {
     let Some(server) = server(&[]) else { return };
     let session = session(&server).await;
     let start = Instant::now();
-    let (status, out, _) = sh(&session, "sleep 60 & echo started").await;
+    let (status, out, _) = sh(&session, "sleep 600 & echo started").await;
     assert_eq!((status, out.as_str()), (ExitStatus::Code(0), "started\n"));
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

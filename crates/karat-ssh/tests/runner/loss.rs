@@ -127,7 +127,7 @@ async fn silence_is_noticed() {
         };
         let (ended, ()) = tokio::join!(running, silencing);
         assert_eq!(ended.unwrap(), ExitStatus::Disconnected);
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(120), "{:?}", start.elapsed());
     }
 }
 

@@ -52,7 +52,7 @@ fn an_interrupted_build_cleans_up_by_itself() {
     let lab = Lab::with_base();
     for (number, (after, pause)) in MOMENTS.into_iter().enumerate() {
         let before = lab.look();
-        let mut build = lab.start(&format!("interrupt {number}"), "20");
+        let mut build = lab.start(&format!("interrupt {number}"), "300");
         build.until(after);
         std::thread::sleep(Duration::from_millis(pause));
         build.signal(Signal::SIGINT);
@@ -65,7 +65,7 @@ fn an_interrupted_build_cleans_up_by_itself() {
             seen.contains("Cleanly cancelled builds after being interrupted."),
             "{moment}:\n{seen}"
         );
-        assert!(begun.elapsed() < Duration::from_secs(40), "{moment} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(120), "{moment} took {:?}", begun.elapsed());
         lab.clean(&before, &moment);
         assert_eq!(lab.recover(), "Nothing to recover.\n", "{moment}");
     }
@@ -80,7 +80,7 @@ fn a_second_interrupt_ends_at_once_and_recovery_does_the_rest() {
     let lab = Lab::with_base();
     for (number, (after, pause)) in MOMENTS.into_iter().enumerate().take(4) {
         let before = lab.look();
-        let mut build = lab.start(&format!("twice {number}"), "20");
+        let mut build = lab.start(&format!("twice {number}"), "300");
         build.until(after);
         std::thread::sleep(Duration::from_millis(pause));
         build.signal(Signal::SIGINT);
@@ -90,7 +90,7 @@ fn a_second_interrupt_ends_at_once_and_recovery_does_the_rest() {
         let code = build.end();
         let moment = format!("two SIGINT {pause} ms after \"{after}\"");
         assert_eq!(code, 1, "{moment}:\n{}", build.seen());
-        assert!(begun.elapsed() < Duration::from_secs(10), "{moment} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(120), "{moment} took {:?}", begun.elapsed());
         // Either it was quicker than the second one, or it says how to remove what is left.
         let seen = build.seen();
         assert!(
