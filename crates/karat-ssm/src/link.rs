@@ -1,0 +1,178 @@
+//! A data channel over one web socket after the other.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message as Frame};
+
+use crate::SsmError;
+use crate::connect::Io;
+use crate::message::Message;
+use crate::reliable::{Reliable, Side};
+
+/// A web socket that carries a data channel.
+pub type Socket = WebSocketStream<Box<dyn Io>>;
+
+/// How often it is looked at what is late.
+const TICK: Duration = Duration::from_millis(50);
+/// How often something is sent through a silent web socket: proxies forget those that are.
+const PING: Duration = Duration::from_secs(30);
+/// After this long without a byte a web socket is lost.
+const SILENCE: Duration = Duration::from_secs(75);
+/// Messages that wait for the reader.
+const WAITING: usize = 1024;
+/// How long the end of a link waits for acknowledgements of what was sent last.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Gives one web socket after the other.
+pub(crate) trait Sockets: Send + 'static {
+    /// The first one, or the next after `lost` says why the former one is gone. An error ends the
+    /// channel.
+    fn next(
+        &mut self,
+        lost: Option<String>,
+    ) -> impl Future<Output = Result<Socket, SsmError>> + Send;
+}
+
+/// A running data channel.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Types of payloads, and payloads. Closing it ends the channel once all has arrived.
+    pub(crate) outgoing: mpsc::Sender<(u32, Bytes)>,
+    /// What came, in order.
+    pub(crate) incoming: mpsc::Receiver<Message>,
+    /// Ends with what the other side said at the end, or nothing after a local end.
+    pub(crate) task: JoinHandle<Result<(), SsmError>>,
+}
+
+impl Link {
+    /// Runs a channel in a task of its own.
+    pub(crate) fn start(side: Side, sockets: impl Sockets) -> Self {
+        let (outgoing, takes) = mpsc::channel(16);
+        let (gives, incoming) = mpsc::channel(WAITING);
+        let task = tokio::spawn(run(Reliable::new(side), sockets, takes, gives));
+        Self { outgoing, incoming, task }
+    }
+}
+
+/// Why one web socket is not used any more.
+enum Turn {
+    Lost(String),
+    Done,
+}
+
+async fn run(
+    mut state: Reliable,
+    mut sockets: impl Sockets,
+    mut takes: mpsc::Receiver<(u32, Bytes)>,
+    gives: mpsc::Sender<Message>,
+) -> Result<(), SsmError> {
+    let mut lost = None;
+    loop {
+        let socket = sockets.next(lost).await?;
+        match carry(socket, &mut state, &mut takes, &gives).await? {
+            Turn::Lost(reason) => {
+                tracing::debug!(reason, "the data channel's web socket is lost");
+                lost = Some(reason);
+            }
+            Turn::Done => return Ok(()),
+        }
+    }
+}
+
+/// Uses one web socket until it is lost or the channel ends.
+async fn carry(
+    socket: Socket,
+    state: &mut Reliable,
+    takes: &mut mpsc::Receiver<(u32, Bytes)>,
+    gives: &mpsc::Sender<Message>,
+) -> Result<Turn, SsmError> {
+    let (mut sink, mut stream) = socket.split();
+    // Writing has a task of its own: two sides that both only write would wait for ever.
+    let (frames, mut queue) = mpsc::unbounded_channel::<Frame>();
+    let writer = tokio::spawn(async move {
+        while let Some(frame) = queue.recv().await {
+            sink.feed(frame).await?;
+            if queue.is_empty() {
+                sink.flush().await?;
+            }
+        }
+        sink.close().await
+    });
+    let _ends = AbortOnDrop(writer);
+    // Where writing has failed, reading does so as well.
+    let send = |bytes: Bytes| {
+        let _ = frames.send(Frame::Binary(bytes));
+    };
+    state.outstanding(Instant::now()).into_iter().for_each(send);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut heard, mut pinged) = (Instant::now(), Instant::now());
+    let mut leaving: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            frame = stream.next() => {
+                heard = Instant::now();
+                let bytes = match frame {
+                    Some(Ok(Frame::Binary(bytes))) => bytes,
+                    Some(Ok(Frame::Close(close))) => {
+                        let why = close.map(|c| format!("{} {}", c.code, c.reason));
+                        return Ok(Turn::Lost(why.unwrap_or_else(|| "it was closed".into())));
+                    }
+                    Some(Ok(_)) => continue,
+                    Some(Err(error)) => return Ok(Turn::Lost(error.to_string())),
+                    None => return Ok(Turn::Lost("it ended".into())),
+                };
+                let received = state.receive(&bytes, gives.capacity() > 0, heard)?;
+                received.reply.into_iter().for_each(send);
+                if let Some(reason) = received.closed {
+                    deliver(state, gives);
+                    return Err(SsmError::Closed(reason));
+                }
+                deliver(state, gives);
+            }
+            taken = takes.recv(), if leaving.is_none() && state.may_send() => match taken {
+                Some((kind, payload)) => send(state.send(kind, payload, Instant::now())),
+                None => leaving = Some(Instant::now()),
+            },
+            _ = tick.tick() => {
+                let now = Instant::now();
+                state.overdue(now)?.into_iter().for_each(send);
+                deliver(state, gives);
+                if now.duration_since(heard) > SILENCE {
+                    return Ok(Turn::Lost(format!("nothing came for {} s", SILENCE.as_secs())));
+                }
+                if now.duration_since(pinged) > PING {
+                    pinged = now;
+                    let _ = frames.send(Frame::Ping(Bytes::from_static(b"keepalive")));
+                }
+            }
+        }
+        if let Some(since) = leaving
+            && (state.is_settled() || since.elapsed() > FAREWELL)
+        {
+            return Ok(Turn::Done);
+        }
+    }
+}
+
+/// Hands over what is in order, as far as there is room.
+fn deliver(state: &mut Reliable, gives: &mpsc::Sender<Message>) {
+    while let Ok(permit) = gives.try_reserve() {
+        let Some(message) = state.deliver() else { return };
+        permit.send(message);
+    }
+}
+
+struct AbortOnDrop(JoinHandle<Result<(), SocketError>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

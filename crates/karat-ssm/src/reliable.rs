@@ -1,0 +1,314 @@
+//! Numbers, acknowledgements, and sending again. Pure: time comes in, messages go out.
+//!
+//! Each direction counts from 0. What comes in order is delivered, what comes early is kept, what
+//! comes again is acknowledged again. What cannot be taken now is not acknowledged: that is how
+//! either side slows the other down.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::SsmError;
+use crate::message::{ChannelClosed, Message, MessageType};
+
+/// Messages under way at most. The agent keeps 100,000; more than these would only wait elsewhere.
+const WINDOW: usize = 1024;
+/// Messages that came early and are kept.
+const KEPT: usize = 10_000;
+/// Messages sent again at once.
+const BURST: usize = 64;
+/// Bounds of the time after which a message is sent again.
+const FIRST_TIMEOUT: Duration = Duration::from_millis(200);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(1);
+const GRANULARITY: f64 = 0.01;
+/// Shares of a new measurement in the round-trip time and its variation.
+const SHARE: f64 = 1.0 / 8.0;
+const VARIATION_SHARE: f64 = 1.0 / 4.0;
+/// How long one message may stay without an answer.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Which end this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Agent,
+}
+
+impl Side {
+    fn sends(self) -> MessageType {
+        match self {
+            Self::Client => MessageType::Input,
+            Self::Agent => MessageType::Output,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Unacknowledged {
+    sequence: i64,
+    frame: Bytes,
+    first: Instant,
+    last: Instant,
+    again: bool,
+}
+
+/// The state of a data channel, whatever carries it.
+#[derive(Debug)]
+pub(crate) struct Reliable {
+    side: Side,
+    next: i64,
+    under_way: VecDeque<Unacknowledged>,
+    expected: i64,
+    early: BTreeMap<i64, Message>,
+    round_trip: f64,
+    variation: f64,
+    timeout: Duration,
+    paused: bool,
+}
+
+/// What comes of a message.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// To be sent back.
+    pub(crate) reply: Option<Bytes>,
+    /// What the channel's end says.
+    pub(crate) closed: Option<String>,
+}
+
+impl Reliable {
+    pub(crate) fn new(side: Side) -> Self {
+        Self {
+            side,
+            next: 0,
+            under_way: VecDeque::new(),
+            expected: 0,
+            early: BTreeMap::new(),
+            round_trip: 0.1,
+            variation: 0.0,
+            timeout: FIRST_TIMEOUT,
+            paused: false,
+        }
+    }
+
+    /// Whether another message may be sent now.
+    pub(crate) fn may_send(&self) -> bool {
+        !self.paused && self.under_way.len() < WINDOW
+    }
+
+    /// Whether everything that was sent has arrived.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// The frame of a new message.
+    pub(crate) fn send(&mut self, payload_type: u32, payload: Bytes, now: Instant) -> Bytes {
+        let sequence = self.next;
+        self.next += 1;
+        let frame = Message::data(self.side.sends(), sequence, payload_type, payload).to_bytes();
+        let (first, last) = (now, now);
+        self.under_way.push_back(Unacknowledged {
+            sequence,
+            frame: frame.clone(),
+            first,
+            last,
+            again: false,
+        });
+        frame
+    }
+
+    /// Everything that has no answer yet, for a new carrier.
+    pub(crate) fn outstanding(&mut self, now: Instant) -> Vec<Bytes> {
+        self.paused = false;
+        let sent = |waiting: &mut Unacknowledged| {
+            (waiting.last, waiting.again) = (now, true);
+            waiting.frame.clone()
+        };
+        self.under_way.iter_mut().map(sent).collect()
+    }
+
+    /// What is to be sent again by now, the oldest first.
+    pub(crate) fn overdue(&mut self, now: Instant) -> Result<Vec<Bytes>, SsmError> {
+        if let Some(oldest) = self.under_way.front()
+            && now.duration_since(oldest.first) > PATIENCE
+        {
+            let seconds = PATIENCE.as_secs();
+            return Err(SsmError::Lost(format!("no acknowledgement came for {seconds} s")));
+        }
+        if self.paused {
+            return Ok(Vec::new());
+        }
+        let timeout = self.timeout;
+        let late = self.under_way.iter_mut().take_while(|w| now.duration_since(w.last) > timeout);
+        let sent = |waiting: &mut Unacknowledged| {
+            (waiting.last, waiting.again) = (now, true);
+            waiting.frame.clone()
+        };
+        Ok(late.take(BURST).map(sent).collect())
+    }
+
+    /// Takes a frame. `room` tells whether something can be delivered soon.
+    pub(crate) fn receive(
+        &mut self,
+        frame: &Bytes,
+        room: bool,
+        now: Instant,
+    ) -> Result<Received, SsmError> {
+        let message = Message::from_bytes(frame)?;
+        let mut received = Received::default();
+        match message.kind {
+            MessageType::Acknowledge => self.acknowledged(message.acknowledged()?, now),
+            MessageType::PausePublication => self.paused = true,
+            MessageType::StartPublication => self.paused = false,
+            MessageType::ChannelClosed => {
+                let said: ChannelClosed = message.json("the end of the channel")?;
+                received.closed = Some(said.output);
+            }
+            // A message that this side sends itself, or that is newer than this code.
+            MessageType::Other(_) => {}
+            ref kind if *kind == self.side.sends() => {}
+            _ => {
+                self.paused = false;
+                let known =
+                    message.sequence < self.expected || self.early.contains_key(&message.sequence);
+                if known || (room && self.early.len() < KEPT) {
+                    received.reply = Some(Message::acknowledge(&message).to_bytes());
+                }
+                if !known && received.reply.is_some() {
+                    self.early.insert(message.sequence, message);
+                }
+            }
+        }
+        Ok(received)
+    }
+
+    /// The next message in order, if it came.
+    pub(crate) fn deliver(&mut self) -> Option<Message> {
+        let message = self.early.remove(&self.expected)?;
+        self.expected += 1;
+        Some(message)
+    }
+
+    fn acknowledged(&mut self, sequence: i64, now: Instant) {
+        let Ok(at) = self.under_way.binary_search_by_key(&sequence, |w| w.sequence) else { return };
+        let Some(waiting) = self.under_way.remove(at) else { return };
+        // An answer to a message that was sent twice does not tell which of them it is about.
+        if waiting.again {
+            return;
+        }
+        let took = now.duration_since(waiting.last).as_secs_f64();
+        self.variation += VARIATION_SHARE * ((self.round_trip - took).abs() - self.variation);
+        self.round_trip += SHARE * (took - self.round_trip);
+        let timeout = self.round_trip + GRANULARITY.max(4.0 * self.variation);
+        self.timeout = Duration::from_secs_f64(timeout).min(LONGEST_TIMEOUT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::payload;
+
+    fn pair() -> (Reliable, Reliable) {
+        (Reliable::new(Side::Client), Reliable::new(Side::Agent))
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_not_acknowledged() {
+        let (mut client, mut agent) = pair();
+        let now = Instant::now();
+        let frame = client.send(payload::OUTPUT, Bytes::from_static(b"a"), now);
+        assert!(agent.receive(&frame, false, now).unwrap().reply.is_none());
+        assert!(agent.deliver().is_none());
+        let later = now + Duration::from_millis(300);
+        let again = client.overdue(later).unwrap();
+        assert_eq!(again, [frame]);
+        let reply = agent.receive(&again[0], true, later).unwrap().reply.unwrap();
+        assert_eq!(agent.deliver().unwrap().payload, "a");
+        client.receive(&reply, true, later).unwrap();
+        assert!(client.is_settled());
+    }
+
+    #[test]
+    fn the_window_and_a_pause_hold_back() {
+        let (mut client, _) = pair();
+        let now = Instant::now();
+        for _ in 0..WINDOW {
+            assert!(client.may_send());
+            client.send(payload::OUTPUT, Bytes::new(), now);
+        }
+        assert!(!client.may_send());
+        assert!(client.overdue(now + PATIENCE + Duration::from_secs(1)).is_err());
+
+        let (mut client, _) = pair();
+        let mut pause = Message::closed("", "");
+        pause.kind = MessageType::PausePublication;
+        client.receive(&pause.to_bytes(), true, now).unwrap();
+        assert!(!client.may_send());
+        pause.kind = MessageType::StartPublication;
+        client.receive(&pause.to_bytes(), true, now).unwrap();
+        assert!(client.may_send());
+    }
+
+    #[test]
+    fn the_end_is_told_with_its_reason() {
+        let (mut client, _) = pair();
+        let frame = Message::closed("s-1", "Unable to connect to specified port").to_bytes();
+        let closed = client.receive(&frame, true, Instant::now()).unwrap().closed;
+        assert_eq!(closed.as_deref(), Some("Unable to connect to specified port"));
+    }
+
+    proptest! {
+        /// Whatever is lost, doubled or put out of order on the way: everything arrives, once, in
+        /// order.
+        #[test]
+        fn a_bad_way_loses_nothing(
+            count in 1usize..60,
+            fates in proptest::collection::vec(0u8..5, 1..400),
+        ) {
+            let (mut client, mut agent) = pair();
+            let mut now = Instant::now();
+            let mut fates = fates.into_iter().chain(std::iter::repeat(0));
+            let mut way: Vec<Bytes> = (0..count)
+                .map(|n| client.send(payload::OUTPUT, Bytes::from(n.to_string()), now))
+                .collect();
+            let mut got = Vec::new();
+            for _ in 0..1000 {
+                let mut back = Vec::new();
+                let mut late = Vec::new();
+                for frame in way.drain(..) {
+                    match fates.next() {
+                        // Lost.
+                        Some(1) => continue,
+                        // Overtaken.
+                        Some(2) => { late.push(frame); continue }
+                        // Doubled.
+                        Some(3) => late.push(frame.clone()),
+                        _ => {}
+                    }
+                    let room = fates.next() != Some(4);
+                    back.extend(agent.receive(&frame, room, now).unwrap().reply);
+                    while let Some(message) = agent.deliver() {
+                        got.push(String::from_utf8(message.payload.to_vec()).unwrap());
+                    }
+                }
+                for reply in back {
+                    if fates.next() != Some(1) {
+                        client.receive(&reply, true, now).unwrap();
+                    }
+                }
+                if client.is_settled() && late.is_empty() {
+                    break;
+                }
+                now += Duration::from_millis(1100);
+                way = late;
+                way.extend(client.overdue(now).unwrap());
+            }
+            prop_assert!(client.is_settled());
+            let wanted: Vec<String> = (0..count).map(|n| n.to_string()).collect();
+            prop_assert_eq!(got, wanted);
+        }
+    }
+}
