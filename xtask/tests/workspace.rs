@@ -32,6 +32,7 @@ const LAYERS: &[&[&str]] = &[
         "karat-layers",
         "karat-machine",
         "karat-ssh",
+        "karat-ssm",
         "karat-builders",
         "karat-data",
         "karat-provisioners",
