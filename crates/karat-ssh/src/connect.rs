@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use russh::client::Handle;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -81,13 +82,18 @@ pub(crate) struct Connector {
     target: Credentials,
     bastion: Option<Credentials>,
     seen: SeenHostKeys,
+    way: Option<Arc<dyn Way>>,
 }
 
 impl Connector {
-    pub(crate) fn new(config: Arc<SshConfig>, seen: SeenHostKeys) -> Result<Self, SshError> {
+    pub(crate) fn new(
+        config: Arc<SshConfig>,
+        way: Option<Arc<dyn Way>>,
+        seen: SeenHostKeys,
+    ) -> Result<Self, SshError> {
         let target = Credentials::load(config.login())?;
         let bastion = config.bastion().map(Credentials::load).transpose()?;
-        Ok(Self { config, target, bastion, seen })
+        Ok(Self { config, target, bastion, seen, way })
     }
 
     /// One attempt, without waiting for anything to come up.
@@ -134,7 +140,14 @@ impl Connector {
         &self,
         host: &str,
         port: u16,
-    ) -> Result<(Box<dyn Stream>, Option<Arc<Handle<Handler>>>), SshError> {
+    ) -> Result<(Box<dyn Carrier>, Option<Arc<Handle<Handler>>>), SshError> {
+        if let Some(way) = &self.way {
+            let failed = |reason: String| SshError::Connect {
+                address: crate::config::host_port(host, port),
+                reason,
+            };
+            return Ok((way.open(host, port).await.map_err(failed)?, None));
+        }
         if let Some(bastion) = &self.bastion {
             let login = bastion.login();
             let stream = tcp(&login.host, login.port).await?;
@@ -166,7 +179,7 @@ impl Connector {
         Ok((Box::new(tcp(host, port).await?), None))
     }
 
-    async fn through_proxy(&self, host: &str, port: u16) -> Result<impl Stream, SshError> {
+    async fn through_proxy(&self, host: &str, port: u16) -> Result<impl Carrier, SshError> {
         let config = &self.config;
         let stream = tcp(&config.ssh_proxy_host, config.ssh_proxy_port).await?;
         let asked = async {
@@ -198,7 +211,7 @@ impl Connector {
 
     async fn shake_hands(
         &self,
-        stream: Box<dyn Stream>,
+        stream: Box<dyn Carrier>,
         handler: Handler,
         credentials: &Credentials,
     ) -> Result<(Handle<Handler>, LoggedIn), SshError> {
@@ -254,9 +267,19 @@ impl Connector {
     }
 }
 
+/// Another way to a machine than TCP, such as a session of a cloud's own.
+#[async_trait]
+pub trait Way: std::fmt::Debug + Send + Sync {
+    /// A stream to a port of the machine; once for each connection that is tried.
+    ///
+    /// # Errors
+    /// Why it cannot be had now, in words. It is tried again until the time is up.
+    async fn open(&self, host: &str, port: u16) -> Result<Box<dyn Carrier>, String>;
+}
+
 /// What a connection can run over.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
+pub trait Carrier: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Carrier for T {}
 
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, SshError> {
     let failed = |reason: String| SshError::Connect {

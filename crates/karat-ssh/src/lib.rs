@@ -36,6 +36,7 @@ mod wait;
 
 pub use communicator::SshCommunicator;
 pub use config::{ConfigProblem, SshConfig};
+pub use connect::{Carrier, Way};
 pub use error::SshError;
 pub use host_key::SeenHostKeys;
 pub use session::Session;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{Ended, Input, Job, SessionChannel};
 use crate::config::SshConfig;
-use crate::connect::{Connection, Connector};
+use crate::connect::{Connection, Connector, Way};
 use crate::error::SshError;
 use crate::host_key::SeenHostKeys;
 use crate::wait::{Waiting, seconds};
@@ -89,6 +89,21 @@ impl Session {
         events: Events,
         cancel: &CancellationToken,
     ) -> Result<Self, SshError> {
+        Self::connect_by(config, None, seen, events, cancel).await
+    }
+
+    /// As [`Session::connect`], over a way of the caller's own instead of TCP, a proxy or a
+    /// bastion. The host and port of the options name the machine, and go to the way.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub async fn connect_by(
+        config: SshConfig,
+        way: Option<Arc<dyn Way>>,
+        seen: SeenHostKeys,
+        events: Events,
+        cancel: &CancellationToken,
+    ) -> Result<Self, SshError> {
         if let Some(problem) = config.problems().into_iter().next() {
             let summary = match problem.hint.is_empty() {
                 true => problem.summary,
@@ -103,7 +118,7 @@ impl Session {
             });
         }
         let config = Arc::new(config);
-        let connector = Connector::new(Arc::clone(&config), seen)?;
+        let connector = Connector::new(Arc::clone(&config), way, seen)?;
         let mut live = reach(&connector, &config, &events, cancel).await?;
         let pause = config.pause_before_connecting.0;
         if !pause.is_zero() {

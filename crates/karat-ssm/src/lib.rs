@@ -32,8 +32,6 @@ mod handshake;
 mod link;
 mod message;
 mod reliable;
-#[cfg(test)]
-mod tests;
 
 pub use agent::{AgentOptions, AgentSession, Opening, Target, Unlock, read_opening, refuse};
 pub use client::{DataKey, Opened, PortSession, Service};
