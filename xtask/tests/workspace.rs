@@ -30,6 +30,7 @@ const LAYERS: &[&[&str]] = &[
     &[
         "karat-disk",
         "karat-layers",
+        "karat-oci",
         "karat-machine",
         "karat-ssh",
         "karat-ssm",

@@ -19,6 +19,8 @@ use crate::{Control, Digest, Error, LayerKey, Normalise, Result};
 mod disk;
 mod oci;
 
+pub use oci::container_architecture;
+
 /// A file to import: on this machine, or at an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +41,9 @@ pub struct ImportFile {
 pub struct ImportImage {
     /// A directory in the OCI image layout, or an archive of one or from `docker save`.
     pub source: String,
+    /// The directory that the source was fetched into, where it is at a registry.
+    #[serde(default)]
+    pub fetched: Option<PathBuf>,
     /// Which image, where there are several: its tag or reference name.
     #[serde(default)]
     pub reference: Option<String>,

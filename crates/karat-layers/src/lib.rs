@@ -47,7 +47,7 @@ pub use capture::Capture;
 pub use control::{Control, Progress};
 pub use digest::Digest;
 pub use error::{Error, Result};
-pub use import::{Base, ImportFile, ImportImage};
+pub use import::{Base, ImportFile, ImportImage, container_architecture};
 pub use install::Install;
 pub use key::{BUILDER_ABI, LayerKey};
 pub use manifest::Manifest;

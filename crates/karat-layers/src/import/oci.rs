@@ -95,7 +95,9 @@ fn checked(at: &Path, expected: Digest) -> Result<()> {
     })
 }
 
-fn architecture() -> &'static str {
+/// The name of this machine's architecture in container images.
+#[must_use]
+pub fn container_architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -108,7 +110,8 @@ fn architecture() -> &'static str {
 impl Image {
     /// Opens a layout directory, or unpacks an archive to `scratch` and opens that.
     pub(super) fn open(spec: &ImportImage, scratch: &Path, control: &Control) -> Result<Self> {
-        let source = Path::new(spec.source.strip_prefix("file://").unwrap_or(&spec.source));
+        let named = Path::new(spec.source.strip_prefix("file://").unwrap_or(&spec.source));
+        let source = spec.fetched.as_deref().unwrap_or(named);
         let dir = if source.is_dir() {
             source.to_owned()
         } else {
@@ -222,8 +225,10 @@ fn choose<'a>(
     const NAME: &str = "org.opencontainers.image.ref.name";
     let named = all.iter().any(|d| d.annotations.contains_key(NAME));
     let fits = |d: &&Descriptor| {
-        let platform =
-            d.platform.as_ref().is_none_or(|p| p.os == "linux" && p.architecture == architecture());
+        let platform = d
+            .platform
+            .as_ref()
+            .is_none_or(|p| p.os == "linux" && p.architecture == container_architecture());
         let name = wanted
             .filter(|_| named)
             .is_none_or(|name| d.annotations.get(NAME).is_some_and(|found| found == name));
@@ -248,5 +253,8 @@ fn ambiguous(source: &Path, count: usize, wanted: Option<&str>, names: &[String]
         format!("; set `reference` to one of: {}", names.join(", "))
     };
     let count = if count == 0 { "no".to_owned() } else { count.to_string() };
-    bad(source, format!("it has {count} images{named} for linux/{}{hint}", architecture()))
+    bad(
+        source,
+        format!("it has {count} images{named} for linux/{}{hint}", container_architecture()),
+    )
 }

@@ -150,6 +150,7 @@ fn container_images_are_flattened_with_their_whiteouts() {
         Base::Oci(ImportImage {
             source: dir.path().join(name).display().to_string(),
             reference: reference.map(str::to_owned),
+            fetched: None,
             normalise: Normalise::default(),
         })
     };

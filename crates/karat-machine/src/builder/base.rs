@@ -52,6 +52,33 @@ impl BaseStep {
         resolving(&self.base, self.lock_file.clone(), self.update, for_install)
     }
 
+    /// Brings a registry's image here.
+    async fn fetch(
+        &self,
+        address: &str,
+        events: &Events,
+        cx: &StepContext,
+    ) -> Result<PathBuf, StepError> {
+        events.say(format!("Fetching {address}"));
+        let what = karat_oci::Pull {
+            address: address.to_owned(),
+            cache: self.cache_dir.join("oci"),
+            refresh: self.update,
+            architecture: karat_layers::container_architecture().to_owned(),
+            logins: None,
+        };
+        let progress = |p: karat_oci::Progress| {
+            events.progress("fetching the image", p.done, Some(p.total), "bytes");
+        };
+        tokio::select! {
+            pulled = karat_oci::pull(&what, &progress) => match pulled {
+                Ok(pulled) => Ok(pulled.layout),
+                Err(error) => Err(StepError::because("could not fetch the base", error)),
+            },
+            () = cx.token().cancelled() => Err(StepError::cancelled()),
+        }
+    }
+
     fn make(&self, control: &Control) -> karat_layers::Result<BaseOutput> {
         let store = Store::open(&self.state_dir)?;
         let how = self.resolving(false);
@@ -125,7 +152,12 @@ impl Step for BaseStep {
                 .with_hint("run karat as root, for example with sudo"));
         }
         let events = cx.service::<Events>()?;
-        let step = self.clone();
+        let mut step = self.clone();
+        if let Base::Oci(image) = &mut step.base
+            && karat_oci::is_address(&image.source)
+        {
+            image.fetched = Some(self.fetch(&image.source, &events, cx).await?);
+        }
         blocking(cx, &events, "could not make the base layer", move |control| step.make(control))
             .await
     }

@@ -99,7 +99,9 @@ pub struct BaseConfig {
     pub system_packages: Option<Vec<String>>,
     /// A root tar: plain, gzip, xz or zstd; a path or an https address.
     pub tar: Option<String>,
-    /// A container image: a folder or archive in the OCI layout, or from `docker save`.
+    /// A container image: a folder or archive in the OCI layout, one from `docker save`, or a
+    /// registry's, such as `docker://debian:13`. Logins are those of `docker login` and
+    /// `podman login`. A tag is looked up once; again with `-update`.
     pub oci: Option<String>,
     /// Which image of it: a tag.
     pub oci_reference: Option<String>,

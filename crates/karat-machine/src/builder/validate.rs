@@ -229,7 +229,23 @@ fn base(
     }
     if let Some(oci) = &base.oci {
         let (source, reference) = (oci.clone(), base.oci_reference);
-        return Some(Base::Oci(ImportImage { source, reference, normalise }));
+        if karat_oci::is_address(oci) {
+            if let Err(error) = karat_oci::check(oci) {
+                cx.error("base", error.to_string()).hint(
+                    "write it as \"docker://debian:13\" or \"docker://HOST/NAME@sha256:...\"",
+                );
+                return None;
+            }
+            if reference.is_some() {
+                cx.error(
+                    "base",
+                    "\"oci_reference\" chooses among the images of a folder or archive",
+                )
+                .hint("the address of a registry's image ends in its tag or digest");
+                return None;
+            }
+        }
+        return Some(Base::Oci(ImportImage { source, fetched: None, reference, normalise }));
     }
     bootstrap(config, base, bootable, normalise, cx).map(Base::Bootstrap)
 }
