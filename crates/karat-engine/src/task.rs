@@ -627,7 +627,12 @@ impl DynStep for Watched {
         if let Some(prompt) = &self.prompt {
             let question =
                 format!("Pausing before step '{}'. Press enter to continue. ", cx.node());
-            prompt.ask(&question, cx.token()).await?;
+            // Where nobody can be asked there is nobody to wait for.
+            if let Err(error) = prompt.ask(&question, cx.token()).await
+                && error.is_cancelled()
+            {
+                return Err(error.into());
+            }
         }
         self.tell(cx, "running");
         let result = self.step.run_erased(cx).await;

@@ -28,6 +28,13 @@ impl Pattern {
             Self::Name(own) => own == name,
         }
     }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::Glob(glob) => glob.glob().glob(),
+            Self::Name(own) => own,
+        }
+    }
 }
 
 /// A pattern that is no glob.
@@ -69,8 +76,27 @@ impl Selection {
 
     /// Whether the build is selected.
     pub fn selects(&self, build: &Build) -> bool {
-        let names = if self.legacy { vec![build.local_name.clone()] } else { names(build) };
-        (self.only.is_empty() || matches(&self.only, &names)) && !matches(&self.except, &names)
+        let name = self.name(build);
+        (self.only.is_empty() || matches(&self.only, &[name])) && !matches(&self.except, &[name])
+    }
+
+    /// What a pattern is held against: `type.name`, in a named build `build.type.name`.
+    fn name<'b>(&self, build: &'b Build) -> &'b str {
+        if self.legacy { &build.local_name } else { &build.target }
+    }
+
+    /// The patterns, each with its flag, that match no build, and none of its post-processors
+    /// where that would count.
+    pub fn idle(&self, builds: &[Build]) -> Vec<(&'static str, &str)> {
+        let named = |pattern: &Pattern| builds.iter().any(|b| pattern.matches(self.name(b)));
+        let cuts = |pattern: &Pattern| {
+            let alone = Self { only: Vec::new(), except: vec![pattern.clone()], ..*self };
+            let mut all = builds.iter().flat_map(|b| b.chains.iter().flatten());
+            all.any(|p| alone.cuts(p.name.as_deref(), &p.component.type_name))
+        };
+        let only = self.only.iter().filter(|p| !named(p)).map(|p| ("only", p.text()));
+        let except = self.except.iter().filter(|p| !named(p) && !cuts(p));
+        only.chain(except.map(|p| ("except", p.text()))).collect()
     }
 
     /// Whether a post-processor is left out, since `-except` names its name or type. The rest of
@@ -78,7 +104,7 @@ impl Selection {
     /// name.
     pub fn cuts(&self, name: Option<&str>, type_name: &str) -> bool {
         let type_name = Some(type_name).filter(|_| !self.legacy || name.is_none());
-        let names: Vec<String> = name.into_iter().chain(type_name).map(str::to_owned).collect();
+        let names: Vec<&str> = name.into_iter().chain(type_name).collect();
         matches(&self.except, &names)
     }
 
@@ -97,13 +123,7 @@ impl Selection {
     }
 }
 
-/// What a pattern is held against: `type.name`, and in a named build `build.type.name`.
-fn names(build: &Build) -> Vec<String> {
-    let short = format!("{}.{}", build.source_type, build.local_name);
-    if build.target == short { vec![short] } else { vec![short, build.target.clone()] }
-}
-
-fn matches(patterns: &[Pattern], names: &[String]) -> bool {
+fn matches(patterns: &[Pattern], names: &[&str]) -> bool {
     patterns.iter().any(|pattern| names.iter().any(|name| pattern.matches(name)))
 }
 

@@ -113,7 +113,9 @@ fn globs_select() {
     assert_eq!(selected(&[], &[]), all);
     assert_eq!(selected(&["*"], &[]), all);
     assert_eq!(selected(&["null.a"], &[]), ["null.a"]);
-    assert_eq!(selected(&["null.*"], &[]), all, "a short name has no build in front of it");
+    assert_eq!(selected(&["null.*"], &[]), ["null.a", "null.b"], "a name is told as a whole");
+    assert_eq!(selected(&["null.renamed"], &[]), Vec::<String>::new());
+    assert_eq!(selected(&[], &["null.renamed"]), all);
     assert_eq!(selected(&["web.*"], &[]), ["web.null.renamed"]);
     assert_eq!(selected(&["*.renamed", "null.b"], &[]), ["null.b", "web.null.renamed"]);
     assert_eq!(selected(&[], &["null.?"]), ["web.null.renamed"]);
@@ -145,6 +147,21 @@ fn except_cuts_a_chain_at_a_post_processor() {
     assert_eq!(left("sum"), [vec!["compress"], vec!["manifest"]]);
     assert_eq!(left("manifest"), [vec!["compress", "checksum"]]);
     assert_eq!(left("compress"), [vec!["manifest"]]);
+}
+
+#[test]
+fn patterns_that_match_nothing_are_known() {
+    let text = "build {\n name = \"web\"\n sources = [\"null.a\"]\n\
+                post-processor \"manifest\" {\n name = \"list\"\n }\n}\n";
+    let idle = |only: &[&str], except: &[&str]| {
+        let owned = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let selection = Selection::new(&owned(only), &owned(except)).unwrap();
+        let idle = selection.idle(&builds(text));
+        idle.into_iter().map(|(flag, text)| format!("{flag}: {text}")).collect::<Vec<_>>()
+    };
+    assert_eq!(idle(&["web.*", "null.a"], &[]), ["only: null.a"]);
+    assert_eq!(idle(&[], &["list", "manifest", "checksum"]), ["except: checksum"]);
+    assert_eq!(idle(&["list"], &["web.null.a"]), ["only: list"]);
 }
 
 fn option(name: &str, kind: OptionKind) -> OptionSchema {

@@ -14,6 +14,7 @@ use crate::report::out;
 /// may be written with one dash or two, and come before the template.
 #[derive(Debug, Parser)]
 #[command(name = "karat", version, disable_version_flag = true, disable_help_subcommand = false)]
+#[command(args_override_self = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +47,17 @@ enum Command {
     Version(commands::version::VersionArgs),
 }
 
+/// What the help of a command calls the flags of Packer that change nothing here.
+pub(crate) const WITHOUT_EFFECT: &str = "Without effect";
+
+/// A flag that is taken off the command line before it is read, wherever it stands.
+#[derive(Debug, Default, Clone, Args)]
+pub(crate) struct MachineArgs {
+    /// Prints records of values separated by commas: time, build, kind, values. May stand anywhere.
+    #[arg(long = "machine-readable")]
+    _machine_readable: bool,
+}
+
 /// Flags that change nothing here.
 #[derive(Debug, Default, Clone, Args)]
 pub(crate) struct IgnoredArgs {
@@ -56,7 +68,7 @@ pub(crate) struct IgnoredArgs {
     #[arg(long = "except", hide = true, value_name = "GLOBS")]
     _except: Vec<String>,
     /// Accepted for Packer's sake; the evaluation is the same.
-    #[arg(long = "use-sequential-evaluation", hide = true)]
+    #[arg(long = "use-sequential-evaluation", help_heading = WITHOUT_EFFECT)]
     _use_sequential_evaluation: bool,
 }
 
@@ -70,7 +82,7 @@ pub(crate) struct TemplateArgs {
     #[arg(long = "var-file", value_name = "FILE")]
     pub(crate) var_file: Vec<String>,
     /// What the template is written in, where its name does not say.
-    #[arg(long = "config-type", value_name = "TYPE")]
+    #[arg(long = "config-type", value_name = "TYPE", ignore_case = true)]
     pub(crate) config_type: Option<ConfigType>,
     /// A file, a folder, or - for the standard input.
     #[arg(value_name = "TEMPLATE")]
@@ -94,7 +106,7 @@ pub(crate) struct LegacyArgs {
     #[arg(long, value_name = "NAMES")]
     except: Vec<String>,
     /// Accepted; makes no difference.
-    #[arg(long = "config-type", value_name = "TYPE")]
+    #[arg(long = "config-type", value_name = "TYPE", ignore_case = true)]
     config_type: Option<ConfigType>,
 }
 
@@ -110,8 +122,8 @@ pub(crate) enum ConfigType {
 /// Which builds.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SelectArgs {
-    /// Only these builds and what they need: globs over TYPE.NAME and BUILD.TYPE.NAME, separated
-    /// by commas.
+    /// Only these builds and what they need: globs over TYPE.NAME, in a build with a name
+    /// BUILD.TYPE.NAME, separated by commas.
     #[arg(long, value_name = "GLOBS", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// All builds but these. Also leaves out post-processors of these names and types, and what
@@ -153,6 +165,8 @@ pub(crate) fn assignment(text: &str) -> Result<String, String> {
 pub(crate) struct Global {
     /// Whether to print records instead of text.
     pub(crate) machine_readable: bool,
+    /// Whether the program was started under the name `packer`.
+    pub(crate) as_packer: bool,
 }
 
 /// Runs the command that `args` ask for, and gives the exit code.
@@ -204,7 +218,7 @@ pub(crate) fn run(args: Vec<String>, as_packer: bool) -> u8 {
         }
     };
     crate::log::start();
-    let global = Global { machine_readable: flags.machine_readable };
+    let global = Global { machine_readable: flags.machine_readable, as_packer };
     match dispatch(cli, global) {
         Ok(()) => exit::OK,
         Err(failure) => failure.report(),
@@ -225,8 +239,8 @@ fn dispatch(cli: Cli, global: Global) -> Result<(), Failure> {
         Command::Fmt(args) => commands::fmt::run(args),
         Command::Init(args) => commands::init::run(args, global),
         Command::Plugins(args) => commands::plugins::run(args, global),
-        Command::Fix(args) => commands::fix::run(&args),
-        Command::Hcl2Upgrade(args) => commands::hcl2_upgrade::run(&args),
+        Command::Fix(args) => commands::fix::run(&args, global),
+        Command::Hcl2Upgrade(args) => commands::hcl2_upgrade::run(&args, global),
         Command::Recover(args) => commands::recover::run(args),
         Command::Runs(args) => commands::runs::run(args),
         Command::Logs(args) => commands::logs::run(args),

@@ -1,5 +1,6 @@
 //! Packer's flags are Go's: `-x`, `--x`, `-x=v`, `-x v`; a switch takes its value after `=` only;
-//! flags end at the first argument that is none. This turns them into what clap reads.
+//! of the same flag given twice the last counts; flags end at the first argument that is none.
+//! This turns them into what clap reads.
 
 use clap::{ArgAction, Command};
 
@@ -46,14 +47,21 @@ pub(crate) fn rewrite(root: &Command, args: Vec<String>) -> Flags {
             out.extend(args);
             break;
         };
-        let takes_value = command
-            .get_arguments()
-            .find(|a| a.get_long() == Some(name.as_str()))
-            .is_some_and(|a| {
-                matches!(a.get_action(), ArgAction::Set | ArgAction::Append)
-                    && !a.is_require_equals_set()
-            });
+        let known = command.get_arguments().find(|a| a.get_long() == Some(name.as_str()));
+        let takes_value = known.is_some_and(|a| {
+            matches!(a.get_action(), ArgAction::Set | ArgAction::Append)
+                && !a.is_require_equals_set()
+        });
         let has_value = arg.contains('=');
+        let is_switch = known.is_some_and(|a| matches!(a.get_action(), ArgAction::SetTrue));
+        let given = arg.split_once('=').map(|(_, value)| parse_bool(value));
+        if let (true, Some(Ok(on))) = (is_switch, given) {
+            // The last one counts.
+            let switch = format!("--{name}");
+            out.retain(|a| *a != switch);
+            out.extend(on.then_some(switch));
+            continue;
+        }
         let value = arg.split_once('=').map(|(_, value)| format!("={value}")).unwrap_or_default();
         out.push(format!("--{name}{value}"));
         if takes_value && !has_value {
@@ -120,6 +128,15 @@ mod tests {
         check(&["build", "--color=false", "t"], &["build", "--color=false", "--", "t"]);
         check(&["build", "-var", "a=b", "-"], &["build", "--var=a=b", "--", "-"]);
         check(&["build", "-var=a=b"], &["build", "--var=a=b"]);
+    }
+
+    #[test]
+    fn switches_take_a_value_after_the_equals_sign() {
+        check(&["build", "-force=true", "t"], &["build", "--force", "--", "t"]);
+        check(&["build", "-force=F", "t"], &["build", "--", "t"]);
+        check(&["build", "-force", "--force=0", "t"], &["build", "--", "t"]);
+        check(&["build", "-force=0", "-force=T", "t"], &["build", "--force", "--", "t"]);
+        check(&["build", "-force=maybe", "t"], &["build", "--force=maybe", "--", "t"]);
     }
 
     #[test]

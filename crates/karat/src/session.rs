@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use karat_component::{Masker, Prompt};
 use karat_engine::{Engine, RunOptions, RunRequest};
-use karat_hcl::diag::Diagnostics;
+use karat_hcl::diag::{Diagnostic, Diagnostics};
 use karat_plan::{Graph, Selection};
 use karat_saga::{Faults, Journal, Services};
 use karat_template::{Build, ComponentUse, Evaluated, Given, Load, TemplateKind, load};
@@ -172,6 +172,15 @@ impl Session {
         };
         let all = self.template.builds();
         let mut diags = Diagnostics::new();
+        if self.template.legacy().is_none() {
+            let names: Vec<&str> = all.iter().map(|b| b.target.as_str()).collect();
+            for (flag, pattern) in selection.idle(all) {
+                diags.push(
+                    Diagnostic::warning(format!("-{flag}: \"{pattern}\" matches no build"))
+                        .detail(format!("The builds are: {}.", names.join(", "))),
+                );
+            }
+        }
         let graph = Graph::new(all, &mut diags);
         self.report(&diags)?;
         let chosen = (0..all.len()).filter(|i| selection.selects(&all[*i]));

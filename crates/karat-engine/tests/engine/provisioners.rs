@@ -229,4 +229,8 @@ async fn debug_waits_before_each_step() {
         "finish thing.a",
     ];
     assert_eq!(ran.log[..6], expected);
+    // Nobody is there, so nobody is waited for.
+    let mut bench = Bench::new();
+    bench.options.debug = true;
+    assert_eq!(bench.run(&one("", "")).await.outcomes(), [Outcome::Finished]);
 }

@@ -7,7 +7,9 @@ use karat_component::{Event, Events, OnError, Prompt};
 use karat_engine::{Engine, RunOptions, RunRequest, RunSummary};
 use karat_saga::{Cancellation, Journal, RunId};
 
-use crate::cli::{ColourArgs, Global, SelectArgs, TemplateArgs, runtime};
+use crate::cli::{
+    ColourArgs, Global, MachineArgs, SelectArgs, TemplateArgs, WITHOUT_EFFECT, runtime,
+};
 use crate::data::Fetch;
 use crate::error::Failure;
 use crate::prompt::{Nobody, Terminal};
@@ -55,14 +57,16 @@ pub(crate) struct BuildArgs {
     #[arg(long = "warn-on-undeclared-var")]
     warn_on_undeclared_var: bool,
     /// Accepted for Packer's sake; there are no prerelease plugins to be ignored.
-    #[arg(long = "ignore-prerelease-plugins", hide = true)]
+    #[arg(long = "ignore-prerelease-plugins", help_heading = WITHOUT_EFFECT)]
     _ignore_prerelease_plugins: bool,
     /// Accepted for Packer's sake; the evaluation is the same.
-    #[arg(long = "use-sequential-evaluation", hide = true)]
+    #[arg(long = "use-sequential-evaluation", help_heading = WITHOUT_EFFECT)]
     _use_sequential_evaluation: bool,
-    /// Accepted for Packer's sake.
-    #[arg(long = "skip-enforcement", hide = true)]
+    /// Accepted for Packer's sake; no registry adds steps to a build.
+    #[arg(long = "skip-enforcement", help_heading = WITHOUT_EFFECT)]
     _skip_enforcement: bool,
+    #[command(flatten)]
+    _machine: MachineArgs,
     #[command(flatten)]
     template: TemplateArgs,
 }

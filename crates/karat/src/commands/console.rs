@@ -37,7 +37,7 @@ pub(crate) struct ConsoleArgs {
     #[arg(long = "var-file", value_name = "FILE")]
     var_file: Vec<String>,
     /// What expressions are written in, where there is no template to tell it.
-    #[arg(long = "config-type", value_name = "TYPE")]
+    #[arg(long = "config-type", value_name = "TYPE", ignore_case = true)]
     config_type: Option<ConfigType>,
     #[command(flatten)]
     _ignored: IgnoredArgs,

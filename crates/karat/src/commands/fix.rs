@@ -9,10 +9,10 @@ use karat_hcl::json_text;
 use karat_legacy::fix::FIXERS;
 
 use super::hcl2_upgrade::read;
-use crate::cli::LegacyArgs;
+use crate::cli::{Global, LegacyArgs};
 use crate::error::Failure;
 use crate::report::diagnostics::Renderer;
-use crate::report::out;
+use crate::report::{machine, out};
 
 /// Mends options that older versions of Packer knew under other names.
 ///
@@ -40,7 +40,7 @@ fn fixers() -> String {
     text
 }
 
-pub(crate) fn run(args: &FixArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &FixArgs, global: Global) -> Result<(), Failure> {
     let _ = &args.legacy;
     let path = args.template.as_str();
     if path.ends_with(".pkr.hcl") || path.ends_with(".pkr.json") || Path::new(path).is_dir() {
@@ -55,7 +55,11 @@ pub(crate) fn run(args: &FixArgs) -> Result<(), Failure> {
     let fixed = fixed.transpose().map_err(|e| Failure::new(format!("cannot mend {path}: {e}")))?;
     let mut found = diags;
     if let Some(fixed) = &fixed {
-        out::stdout_line(fixed);
+        if global.machine_readable {
+            machine::say(fixed);
+        } else {
+            out::stdout_line(fixed);
+        }
         if args.validate {
             let id = sources.add(format!("{path}, mended"), fixed.as_str());
             let (template, diags) = karat_legacy::parse(id, fixed);

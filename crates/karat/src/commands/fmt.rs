@@ -52,7 +52,11 @@ pub(crate) fn run(args: FmtArgs) -> Result<(), Failure> {
             let text = std::io::read_to_string(std::io::stdin())?;
             formatter.one("<standard input>", &text, None)?;
         } else {
-            formatter.path(Path::new(path), true)?;
+            // What is wrong with one of them does not keep the others from their form.
+            if let Err(failure) = formatter.path(Path::new(path), true) {
+                failure.report();
+                formatter.failed = true;
+            }
         }
     }
     match formatter {
@@ -103,8 +107,9 @@ impl Formatter {
         }
         let formatted = karat_hcl::format(text);
         let Some(path) = path else {
-            self.changed |= formatted != text;
-            if !self.args.check && !self.args.diff {
+            let changed = formatted != text;
+            self.changed |= changed;
+            if !changed || (self.args.write && !self.args.check) {
                 out::stdout(&formatted);
             }
             return Ok(());

@@ -7,11 +7,11 @@ use karat_component::Masker;
 use karat_hcl::diag::{Diagnostic, Diagnostics, Severity, SourceMap};
 use karat_legacy::{Options, upgrade};
 
-use crate::cli::LegacyArgs;
+use crate::cli::{Global, LegacyArgs};
 use crate::components;
 use crate::error::Failure;
 use crate::report::diagnostics::Renderer;
-use crate::report::out;
+use crate::report::{machine, out};
 
 /// Turns a packer.json into an HCL2 template.
 ///
@@ -42,7 +42,7 @@ pub(crate) struct Hcl2UpgradeArgs {
     template: String,
 }
 
-pub(crate) fn run(args: &Hcl2UpgradeArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &Hcl2UpgradeArgs, global: Global) -> Result<(), Failure> {
     let _ = &args.legacy;
     let text = read(&args.template)?;
     let mut sources = SourceMap::new();
@@ -65,7 +65,8 @@ pub(crate) fn run(args: &Hcl2UpgradeArgs) -> Result<(), Failure> {
     let options = Options { annotations, mend, has_builder: &has_builder };
     let upgraded = upgrade(&template, &text, options);
 
-    let path = args.output_file.clone().unwrap_or_else(|| format!("{}.pkr.hcl", args.template));
+    let named = args.output_file.clone().filter(|path| !path.is_empty());
+    let path = named.unwrap_or_else(|| format!("{}.pkr.hcl", args.template));
     write(Path::new(&path), &upgraded.text)?;
     let mut remarks = Diagnostics::new();
     remarks.extend(upgraded.remarks.into_iter().map(|remark| {
@@ -76,7 +77,12 @@ pub(crate) fn run(args: &Hcl2UpgradeArgs) -> Result<(), Failure> {
         out::stderr_line(&format!("Ignoring following {problem}"));
     }
     let code = u8::from(!upgraded.problems.is_empty());
-    out::stdout_line(&format!("Successfully created {path}. Exit {code}"));
+    let done = format!("Successfully created {path}. Exit {code}");
+    if global.machine_readable {
+        machine::say(&done);
+    } else {
+        out::stdout_line(&done);
+    }
     if code == 0 { Ok(()) } else { Err(Failure::Exit(code)) }
 }
 

@@ -10,7 +10,9 @@ use karat_value::{Value, print};
 use serde_json::json;
 
 use super::console::bare;
-use crate::cli::{ColourArgs, ConfigType, Global, IgnoredArgs, TemplateArgs, assignment, runtime};
+use crate::cli::{
+    ColourArgs, ConfigType, Global, IgnoredArgs, MachineArgs, TemplateArgs, assignment, runtime,
+};
 use crate::data::Fetch;
 use crate::error::Failure;
 use crate::legacy;
@@ -31,6 +33,8 @@ pub(crate) struct InspectArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    _machine: MachineArgs,
+    #[command(flatten)]
     _ignored: IgnoredArgs,
     /// Sets a variable: NAME=VALUE. May be given several times.
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
@@ -39,7 +43,7 @@ pub(crate) struct InspectArgs {
     #[arg(long = "var-file", value_name = "FILE")]
     var_file: Vec<String>,
     /// What the template is written in, where its name does not say.
-    #[arg(long = "config-type", value_name = "TYPE")]
+    #[arg(long = "config-type", value_name = "TYPE", ignore_case = true)]
     config_type: Option<ConfigType>,
     /// A file, a folder, or - for the standard input.
     #[arg(value_name = "TEMPLATE")]

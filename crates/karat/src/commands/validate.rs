@@ -3,7 +3,9 @@
 use clap::Args;
 use karat_engine::RunOptions;
 
-use crate::cli::{ColourArgs, Global, SelectArgs, TemplateArgs, runtime};
+use crate::cli::{
+    ColourArgs, Global, MachineArgs, SelectArgs, TemplateArgs, WITHOUT_EFFECT, runtime,
+};
 use crate::data::Fetch;
 use crate::error::Failure;
 use crate::prompt::Nobody;
@@ -29,11 +31,13 @@ pub(crate) struct ValidateArgs {
     #[arg(long = "no-warn-undeclared-var")]
     no_warn_undeclared_var: bool,
     /// Accepted for Packer's sake; there are no prerelease plugins to be ignored.
-    #[arg(long = "ignore-prerelease-plugins", hide = true)]
+    #[arg(long = "ignore-prerelease-plugins", help_heading = WITHOUT_EFFECT)]
     _ignore_prerelease_plugins: bool,
     /// Accepted for Packer's sake; the evaluation is the same.
-    #[arg(long = "use-sequential-evaluation", hide = true)]
+    #[arg(long = "use-sequential-evaluation", help_heading = WITHOUT_EFFECT)]
     _use_sequential_evaluation: bool,
+    #[command(flatten)]
+    _machine: MachineArgs,
     #[command(flatten)]
     template: TemplateArgs,
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use karat_component::{Artifact, Event, EventKind, Outcome};
 
+use super::speaker::Speakers;
 use super::{Report, out};
 
 /// Green, cyan, magenta, yellow, blue: Packer's order.
@@ -26,6 +27,7 @@ pub(crate) struct Style {
 pub(crate) struct Human {
     style: Style,
     live: Option<MultiProgress>,
+    speakers: Speakers,
     state: Mutex<State>,
 }
 
@@ -52,7 +54,7 @@ struct Ended {
 impl Human {
     pub(crate) fn new(style: Style) -> Self {
         let live = style.live.then(MultiProgress::new);
-        Self { style, live, state: Mutex::default() }
+        Self { style, live, speakers: Speakers::default(), state: Mutex::default() }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -76,10 +78,7 @@ impl Human {
             None => None,
         };
         for line in text.lines() {
-            let line = match &event.build {
-                Some(build) => format!("==> {build}: {line}"),
-                None => line.to_owned(),
-            };
+            let line = self.speakers.line(event, line);
             self.line(&self.stamped(event.time, &self.paint(colour, &line)));
         }
     }
@@ -191,6 +190,7 @@ impl Human {
 
 impl Report for Human {
     fn event(&self, event: &Event) {
+        self.speakers.note(event);
         match &event.kind {
             EventKind::RunStarted { builds, .. } => self.run_started(builds),
             EventKind::BuildStarted {} => {

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use karat_component::{Artifact, Event, EventKind, Outcome};
 
 use super::human::{ending, long_duration};
+use super::speaker::Speakers;
 use super::{Report, out};
 
 /// Prints records as Packer does: what people are told as `ui`, and what came out in types of its
@@ -13,6 +14,7 @@ use super::{Report, out};
 #[derive(Debug, Default)]
 pub(crate) struct Machine {
     ended: Mutex<Vec<Ended>>,
+    speakers: Speakers,
 }
 
 #[derive(Debug)]
@@ -24,12 +26,14 @@ struct Ended {
 
 impl Report for Machine {
     fn event(&self, event: &Event) {
+        self.speakers.note(event);
         let target = event.build.as_deref().unwrap_or("");
         let ui = |level: &str, text: &str| {
             let prefixed = if target.is_empty() {
                 text.to_owned()
             } else {
-                text.lines().map(|l| format!("==> {target}: {l}")).collect::<Vec<_>>().join("\n")
+                let lines: Vec<_> = text.lines().map(|l| self.speakers.line(event, l)).collect();
+                lines.join("\n")
             };
             print(event, "", "ui", &[level, &prefixed]);
         };

@@ -6,6 +6,7 @@
 //! | `json.rs` | one event a line |
 //! | `machine.rs` | `-machine-readable` |
 //! | `diagnostics.rs` | errors in templates with file, line and excerpt |
+//! | `speaker.rs` | whose lines are printed |
 //! | `out.rs` | the one door to the terminal |
 
 pub(crate) mod diagnostics;
@@ -13,6 +14,7 @@ pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod machine;
 pub(crate) mod out;
+pub(crate) mod speaker;
 
 use karat_component::Event;
 

@@ -1,0 +1,39 @@
+//! Whose lines are printed: the build's, or in it those of a post-processor.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use karat_component::{Event, EventKind};
+
+/// Follows the events to know which post-processor runs in which build.
+#[derive(Debug, Default)]
+pub(crate) struct Speakers(Mutex<BTreeMap<Arc<str>, String>>);
+
+impl Speakers {
+    /// Takes note of an event.
+    pub(crate) fn note(&self, event: &Event) {
+        let Some(build) = &event.build else { return };
+        match &event.kind {
+            EventKind::ComponentStarted { kind, component, .. } if kind == "post-processor" => {
+                self.running().insert(Arc::clone(build), component.clone());
+            }
+            EventKind::ComponentFinished { kind, .. } if kind == "post-processor" => {
+                self.running().remove(build);
+            }
+            _ => {}
+        }
+    }
+
+    /// A line with who says it before it, as Packer has it: scripts match it.
+    pub(crate) fn line(&self, event: &Event, line: &str) -> String {
+        let Some(build) = &event.build else { return line.to_owned() };
+        match self.running().get(build) {
+            Some(component) => format!("==> {build} ({component}): {line}"),
+            None => format!("==> {build}: {line}"),
+        }
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
