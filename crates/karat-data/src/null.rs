@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 /// Gives back its input, as `output`.
 #[derive(Clone, Debug, Config)]
 pub struct NullConfig {
-    /// What to give back.
-    #[option(default = "")]
+    /// What to give back; not the empty text.
+    #[option(required)]
     input: String,
 }
 
@@ -28,7 +28,12 @@ impl DataSource for Null {
         Type::object([("output", Type::String)])
     }
 
-    fn validate(&self, config: NullConfig, _: &mut ValidateContext<'_>) -> Option<NullConfig> {
+    fn validate(&self, config: NullConfig, cx: &mut ValidateContext<'_>) -> Option<NullConfig> {
+        if config.input.is_empty() && cx.is_known("input") {
+            cx.error("input", "The input must be specified")
+                .detail("\"input\" is empty, so there is nothing to be given back.");
+            return None;
+        }
         Some(config)
     }
 

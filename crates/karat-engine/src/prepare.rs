@@ -65,7 +65,8 @@ impl Preparer {
 
     /// Values of the machine that the builder gives beyond the common ones.
     fn promised(&self) -> Vec<String> {
-        let builder = self.components.builders().get(&self.build.source_type);
+        let own = self.own_type(ComponentKind::Source, &self.build.source_type);
+        let builder = self.components.builders().get(own.as_ref());
         let names = builder.map(|b| b.generated()).unwrap_or_default();
         names.iter().map(|name| (*name).to_owned()).collect()
     }

@@ -63,6 +63,11 @@ impl JsonBody {
         self.value.span
     }
 
+    /// Whether it is one object, and not several in an array.
+    pub fn is_object(&self) -> bool {
+        matches!(self.value.kind, ValueKind::Object(_))
+    }
+
     /// The closing bracket: where what is missing is reported.
     pub fn end(&self) -> Span {
         let span = self.value.span;

@@ -11,6 +11,7 @@ use crate::blocks::Template;
 use crate::body::evaluate_body;
 use crate::evaluate::{Work, deep, each_expression};
 use crate::plugin_requirement::PluginRequirement;
+use crate::text::render_data;
 
 /// Type and name of a data source.
 pub(crate) type DataKey = (String, String);
@@ -217,7 +218,10 @@ impl Work<'_> {
         let environment = Environment::new(self.world, self.template.root.as_path());
         let scope = self.scope(&environment, &uses);
         let mut found = Diagnostics::new();
-        let body = evaluate_body(&block.body, block.header, &schema, &scope, &mut found);
+        let mut body = evaluate_body(&block.body, block.header, &schema, &scope, &mut found);
+        if !found.has_errors() {
+            render_data(&mut body, &schema, self.world, &mut found);
+        }
         let failed = found.has_errors();
         self.diags.append(found);
         let (type_name, name) = key.clone();

@@ -178,13 +178,10 @@ impl Loaded {
 /// What a console knows without a template.
 pub fn bare_console_scope<'e>(environment: &'e Environment<'e>, world: &dyn World) -> Scope<'e> {
     let mut scope = Scope::new(environment);
-    let unknown = || Value::unknown(Type::String);
     let cwd = world.working_folder().unwrap_or_default();
     for (name, value) in surroundings(Path::new(""), &cwd) {
         scope.set(name, value);
     }
-    let names = ["version", "iterationID", "versionFingerprint"];
-    scope.set("packer", object(names.map(|name| (name, unknown()))));
     for name in ["var", "local"] {
         scope.set(name, object::<&str>([]));
     }
@@ -696,7 +693,8 @@ impl Evaluated {
         let mut scope = self.scope(environment);
         scope.set("source", source_value(build));
         scope.set("artifact", artifact_value(build, inputs.artifacts));
-        scope.set("build", build_value(build, inputs.generated));
+        let promised = inputs.text.as_ref().map(|text| text.promised.as_slice());
+        scope.set("build", build_value(build, inputs.generated, promised));
         scope
     }
 }
@@ -806,10 +804,20 @@ fn source_value(build: &Build) -> Value {
     ])
 }
 
-fn build_value(build: &Build, generated: Option<&BTreeMap<String, Value>>) -> Value {
+/// What `build` is: before the machine exists it has the common names and those that the builder
+/// promises.
+fn build_value(
+    build: &Build,
+    generated: Option<&BTreeMap<String, Value>>,
+    promised: Option<&[String]>,
+) -> Value {
     let mut all: BTreeMap<String, Value> = match generated {
-        // Before the machine exists a builder may promise any name.
-        None => return Value::dynamic(),
+        None => {
+            // Where it is not known what is promised, it may be any name.
+            let Some(promised) = promised else { return Value::dynamic() };
+            let common = BUILD_NAMES.iter().chain(&["SSHAgentAuth"]).map(|name| (*name).to_owned());
+            common.chain(promised.iter().cloned()).map(|name| (name, Value::dynamic())).collect()
+        }
         // What this builder has nothing to say of is this text, as in Packer.
         Some(values) => {
             let mut all: BTreeMap<String, Value> = BUILD_NAMES

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use karat_functions::{FileKind, World};
 use karat_hcl::ast::Body;
 use karat_hcl::diag::{Diagnostic, Diagnostics, SourceMap};
+use karat_hcl::schema::Schema;
 use karat_hcl::{Strings, parse, parse_json};
 
 use crate::blocks::Template;
@@ -232,9 +233,34 @@ impl Reader<'_> {
             let (parsed, diags) = parse(id, &text);
             (parsed.body, diags)
         };
+        let sound = !diags.has_errors();
         self.diags.append(diags);
+        if let (true, Body::Json(json)) = (sound, &body) {
+            if !json.is_object() {
+                self.diags.push(
+                    Diagnostic::error("Incorrect JSON value type").at(json.span()).detail(
+                        "A file of variables is one object, not an array: {\"name\": value}.",
+                    ),
+                );
+                return None;
+            }
+            self.declares_none(&body);
+        }
         let values = body.just_attributes(&mut self.diags);
         Some(VarFile { name, values })
+    }
+
+    /// Native syntax tells blocks from values; in JSON what looks like a declaration is one.
+    fn declares_none(&mut self, body: &Body) {
+        let schema = Schema::new().block("variable", &["name"]);
+        let content = body.content(&schema, &mut Diagnostics::new());
+        for block in content.blocks_of("variable") {
+            self.diags.push(
+                Diagnostic::error("Variable declaration in a file of variables")
+                    .at(block.header)
+                    .detail("Such a file gives values to variables that a .pkr.hcl or .pkr.json file declares."),
+            );
+        }
     }
 }
 

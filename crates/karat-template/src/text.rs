@@ -6,7 +6,7 @@ use std::sync::Arc;
 use karat_config::{Body, OptionKind, OptionType, Schema};
 use karat_functions::World;
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
-use karat_text::Engine;
+use karat_text::{Engine, Place};
 use karat_value::{Type, Value};
 
 use crate::evaluate::BUILD_NAMES;
@@ -42,6 +42,18 @@ pub(crate) fn render(
     }
     let promised = matches!(machine, Machine::Later).then_some(promised.as_slice());
     render_body(body, schema, &Renderer { engine, promised }, diags);
+}
+
+/// Renders all text of a data source's body, where there is no build yet.
+pub(crate) fn render_data(
+    body: &mut Body,
+    schema: &Schema,
+    world: &dyn World,
+    diags: &mut Diagnostics,
+) {
+    let mut engine = Engine::new(world, "", "", "");
+    engine.place = Place::Data;
+    render_body(body, schema, &Renderer { engine, promised: None }, diags);
 }
 
 /// Whether a text can be rendered once the machine is there, which has the common values and those

@@ -402,14 +402,14 @@ impl<'a> Resolver<'a> {
     ) -> Variable {
         let value = last.map(|s| s.value).or_else(|| default.clone());
         let is_set = value.is_some();
+        let description =
+            block.description.as_ref().and_then(|expr| self.description(expr)).unwrap_or_default();
         let sensitive = self.flag(block.sensitive.as_ref());
         let mut value = value
             .unwrap_or_else(|| Value::unknown(ty.as_ref().map_or(Type::Dynamic, |t| t.ty.clone())));
         if sensitive {
             value = value.with_marks(&Marks::one(Mark::Sensitive));
         }
-        let description =
-            block.description.as_ref().and_then(|expr| self.description(expr)).unwrap_or_default();
         let (name, span) = (block.name.clone(), block.span);
         Variable { name, span, description, value, default, sensitive, is_set }
     }
@@ -423,35 +423,31 @@ impl<'a> Resolver<'a> {
     }
 
     fn description(&mut self, expr: &Expr) -> Option<String> {
+        let value = self.fixed(expr, &Type::String, "\"description\" is a text, a string")?;
+        value.as_str().map(str::to_owned)
+    }
+
+    /// A constant of this type; `needed` tells of it where it is another, or null.
+    fn fixed(&mut self, expr: &Expr, ty: &Type, needed: &str) -> Option<Value> {
         let value = self.constant(expr)?;
-        match convert(&value, &Type::String) {
-            Ok(value) => value.as_str().map(str::to_owned),
-            Err(error) => {
-                self.diags.push(
-                    Diagnostic::error("Unsuitable value type")
-                        .at(expr.span)
-                        .detail(format!("\"description\" is a text, a string: {error}.")),
-                );
-                None
-            }
-        }
+        let wrong = match convert(&value, ty) {
+            Ok(value) if !value.is_null() => return Some(value),
+            Ok(_) => "a null value is not allowed".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.diags.push(
+            Diagnostic::error("Unsuitable value type")
+                .at(expr.span)
+                .detail(format!("{needed}: {wrong}.")),
+        );
+        None
     }
 
     /// Whether `sensitive` is set, which has to be a constant.
     pub(crate) fn flag(&mut self, expr: Option<&Expr>) -> bool {
         let Some(expr) = expr else { return false };
-        let Some(value) = self.constant(expr) else { return false };
-        match convert(&value, &Type::Bool) {
-            Ok(value) => value.as_bool().unwrap_or(false),
-            Err(error) => {
-                self.diags.push(
-                    Diagnostic::error("Unsuitable value type")
-                        .at(expr.span)
-                        .detail(format!("\"sensitive\" is true or false: {error}.")),
-                );
-                false
-            }
-        }
+        let value = self.fixed(expr, &Type::Bool, "\"sensitive\" is true or false");
+        value.and_then(|value| value.as_bool()).unwrap_or(false)
     }
 
     fn check_rules_of(&mut self, block: &VariableBlock, value: &Value, origin: &Origin) {

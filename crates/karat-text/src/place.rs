@@ -18,6 +18,8 @@ pub enum Place {
     /// In an HCL template: variables are names in expressions there.
     #[default]
     Hcl,
+    /// In a data source: as in an HCL template, but there is no build to be named.
+    Data,
     /// In a legacy template. What no variable is called is the empty text.
     Legacy(UserVariables),
     /// In a value of a user variable of a legacy template: the environment and secret stores may
@@ -167,11 +169,11 @@ impl Engine {
 /// The functions that mean something else in each place.
 pub(crate) fn functions(place: &Place, template: Template) -> Template {
     let elsewhere = match place {
-        Place::Hcl => "user variables of legacy JSON templates",
+        Place::Hcl | Place::Data => "user variables of legacy JSON templates",
         Place::Legacy(_) | Place::Variable(_) => "\"variables\"",
     };
     let template = match place {
-        Place::Hcl => template
+        Place::Hcl | Place::Data => template
             .func("user", only_in("user", "legacy JSON templates; write var.NAME"))
             .func("env", only_in("env", "a default of a variable")),
         Place::Legacy(variables) | Place::Variable(variables) => {

@@ -109,7 +109,7 @@ impl Human {
             state.colours.insert(build.as_str().into(), COLOURS[index % COLOURS.len()]);
         }
         drop(state);
-        if builds.len() > 1 || self.style.colour {
+        if self.style.colour {
             for (index, build) in builds.iter().enumerate() {
                 let text = format!("{build}: output will be in this color.");
                 self.line(&self.paint(Some(COLOURS[index % COLOURS.len()]), &text));
