@@ -214,8 +214,16 @@ impl Sshd {
         let mut openssl = Command::new("openssl");
         openssl.args(["passwd", "-6", PASSWORD]);
         let hash = run(openssl)?;
-        let line = format!("{USER}:x:{USER_ID}:{USER_ID}::{}:/bin/sh\n", home.display());
-        extend("/etc/passwd", &self.path("passwd"), &line)?;
+        // What root's shell reads at its start on this machine is nobody's business here, and may
+        // be slow.
+        let root = self.path("root");
+        fs::create_dir(&root)?;
+        let others = fs::read_to_string("/etc/passwd")?;
+        let others = others.lines().filter(|line| !line.starts_with("root:"));
+        let mut users = format!("root:x:0:0:root:{}:/bin/bash\n", root.display());
+        users.extend(others.map(|line| format!("{line}\n")));
+        users.push_str(&format!("{USER}:x:{USER_ID}:{USER_ID}::{}:/bin/sh\n", home.display()));
+        readable(&self.path("passwd"), &users)?;
         extend("/etc/group", &self.path("group"), &format!("{USER}:x:{USER_ID}:\n"))?;
         let line = format!("{USER}:{}:19000:0:99999:7:::\n", hash.trim());
         extend("/etc/shadow", &self.path("shadow"), &line)
@@ -289,6 +297,11 @@ pub fn free_port() -> io::Result<u16> {
 fn extend(system: &str, to: &Path, line: &str) -> io::Result<()> {
     let mut text = fs::read_to_string(system)?;
     text.push_str(line);
+    readable(to, &text)
+}
+
+/// Writes a file that everybody may read.
+fn readable(to: &Path, text: &str) -> io::Result<()> {
     fs::write(to, text)?;
     fs::set_permissions(to, fs::Permissions::from_mode(0o644))
 }
