@@ -79,6 +79,12 @@ pub enum CommunicatorError {
         /// What was tried, with the reason.
         what: String,
     },
+    /// The machine cannot be used, and will not come back by itself.
+    #[error("{what}")]
+    Failed {
+        /// What was tried, with the reason.
+        what: String,
+    },
     /// A file could not be sent or fetched.
     #[error("cannot {verb} \"{path}\": {reason}")]
     Transfer {

@@ -25,7 +25,13 @@ fn by_login_shell(line: &str) -> Exec {
 fn connection(error: RuntimeError) -> CommunicatorError {
     match error {
         RuntimeError::Cancelled => CommunicatorError::Cancelled,
-        other => CommunicatorError::Connection { what: chain(&other) },
+        RuntimeError::Gone => CommunicatorError::Connection { what: chain(&error) },
+        RuntimeError::EndedEarly { ref tail, .. } if tail.contains("/sbin/init) failed") => {
+            let hint = "Hint: the base has no init, as container images have none: with \
+                        packages = [\"systemd-sysv\", \"dbus\"] the machine gets one";
+            CommunicatorError::Failed { what: format!("{}\n{hint}", chain(&error)) }
+        }
+        other => CommunicatorError::Failed { what: chain(&other) },
     }
 }
 

@@ -92,3 +92,31 @@ async fn scripts_folders_and_reboots() {
         communicator.0.machine().stop(std::time::Duration::from_secs(30)).await.unwrap();
     }
 }
+
+/// A container image has no init. Waiting does not give it one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_an_init_is_told_at_once() {
+    if !is_root() {
+        return;
+    }
+    let dir = folder();
+    let cancel = CancellationToken::new();
+    let image = dir.path().join("image");
+    std::fs::create_dir_all(image.join("etc")).unwrap();
+    std::fs::create_dir(image.join("usr")).unwrap();
+    std::fs::write(image.join("etc/os-release"), "ID=none\n").unwrap();
+    let mut bare = spec("kt-comm-bare", "trixie", dir.path());
+    bare.lower = vec![image];
+    let machine = LazyMachine::prepare(bare, &cancel).await.unwrap();
+    let communicator = MachineCommunicator(Arc::new(machine));
+    let script = RemoteScript {
+        files: Vec::new(),
+        line: "true".into(),
+        clean: true,
+        output: Output::discard(),
+        cancel: CancellationToken::new(),
+    };
+    let error = communicator.run_script(script).await.unwrap_err();
+    assert!(matches!(error, CommunicatorError::Failed { .. }), "{error:?}");
+    assert!(error.to_string().contains("packages = [\"systemd-sysv\""), "{error}");
+}
