@@ -33,15 +33,20 @@ fn a_failure_at_each_step_cleans_up_by_itself() {
     }
 }
 
-/// Where a build is interrupted: the line after which, and how long after.
-const MOMENTS: [(&str, u64); 6] = [
-    ("Uploading", 0),
-    ("Provisioning with shell script", 300),
-    ("the script runs", 200),
-    ("Powering the machine off", 50),
-    ("Capturing the layer", 0),
-    ("Writing", 20),
+/// Where a build is interrupted: the line after which, how many milliseconds after it, and how many
+/// seconds the script waits.
+const MOMENTS: [(&str, u64, &str); 6] = [
+    ("Uploading", 0, LONG),
+    ("Provisioning with shell script", 300, LONG),
+    ("the script runs", 200, LONG),
+    ("Powering the machine off", 50, SHORT),
+    ("Capturing the layer", 0, SHORT),
+    ("Writing", 20, SHORT),
 ];
+/// So long that an interrupt which waited for the script would be seen.
+const LONG: &str = "300";
+/// For what comes after the script.
+const SHORT: &str = "1";
 
 #[test]
 fn an_interrupted_build_cleans_up_by_itself() {
@@ -50,9 +55,9 @@ fn an_interrupted_build_cleans_up_by_itself() {
     }
     let _alone = alone();
     let lab = Lab::with_base();
-    for (number, (after, pause)) in MOMENTS.into_iter().enumerate() {
+    for (number, (after, pause, wait)) in MOMENTS.into_iter().enumerate() {
         let before = lab.look();
-        let mut build = lab.start(&format!("interrupt {number}"), "300");
+        let mut build = lab.start(&format!("interrupt {number}"), wait);
         build.until(after);
         std::thread::sleep(Duration::from_millis(pause));
         build.signal(Signal::SIGINT);
@@ -78,9 +83,9 @@ fn a_second_interrupt_ends_at_once_and_recovery_does_the_rest() {
     }
     let _alone = alone();
     let lab = Lab::with_base();
-    for (number, (after, pause)) in MOMENTS.into_iter().enumerate().take(4) {
+    for (number, (after, pause, wait)) in MOMENTS.into_iter().enumerate().take(4) {
         let before = lab.look();
-        let mut build = lab.start(&format!("twice {number}"), "300");
+        let mut build = lab.start(&format!("twice {number}"), wait);
         build.until(after);
         std::thread::sleep(Duration::from_millis(pause));
         build.signal(Signal::SIGINT);
