@@ -179,14 +179,14 @@ impl Evaluator {
         }
         // One text may stand in many places of a list and cost nothing there, but most functions
         // make new texts of it.
-        if values.iter().map(weight).sum::<usize>() > MAX_ARGUMENTS {
+        if !self.budget.take_walk(&values) {
             self.give_up(span);
             return Value::dynamic();
         }
         let context = Context { environment: scope.environment(), budget: self.budget.clone() };
         match karat_functions::call(function, &values, &context) {
             Ok(value) => {
-                if self.budget.take(weight(&value)) {
+                if self.budget.take(value.weight()) {
                     value
                 } else {
                     self.give_up(span);
@@ -198,19 +198,6 @@ impl Evaluator {
                 Value::dynamic()
             }
         }
-    }
-}
-
-/// The weight that all arguments of a call may have.
-const MAX_ARGUMENTS: usize = 4_000_000;
-
-/// What a value that a function made costs.
-fn weight(value: &Value) -> usize {
-    match value.data() {
-        karat_value::Data::String(text) => 1 + text.len() / crate::budget::TEXT_PER_STEP,
-        karat_value::Data::Seq(items) => items.iter().map(weight).sum::<usize>() + 1,
-        karat_value::Data::Map(items) => items.values().map(weight).sum::<usize>() + 1,
-        _ => 1,
     }
 }
 

@@ -11,7 +11,7 @@ use karat_hcl::ast::{
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
 use karat_value::{Facts, Marks, Number, Type, Value, convert, unify_values};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, MAX_DEPTH, MAX_WEIGHT};
 use crate::operators;
 use crate::scope::Scope;
 
@@ -21,8 +21,9 @@ use crate::scope::Scope;
 /// of `?:` are both evaluated, for their types; what is wrong in the one not taken is not told,
 /// likewise with `&&` and `||`.
 ///
-/// An evaluation that takes more than some million steps or makes a text of more than 64 MiB is
-/// given up with an error that nothing in the expression can hide.
+/// An evaluation that takes more than some million steps, or makes a text of more than 64 MiB, a
+/// value of more than some million elements or one nested more than 1000 deep, is given up with an
+/// error that nothing in the expression can hide.
 pub fn evaluate(expr: &Expr, scope: &Scope<'_>) -> (Value, Diagnostics) {
     evaluate_within(expr, scope, &Rc::new(Budget::new()))
 }
@@ -44,7 +45,7 @@ pub(crate) fn evaluate_within(
 
 fn too_expensive(span: Span, place: Span) -> Diagnostic {
     Diagnostic::error("Expression too expensive")
-        .detail("Evaluating this expression takes too many steps or makes too long a text.")
+        .detail("Evaluating this expression takes too many steps, or makes too much or too deep a value.")
         .at(span)
         .also(place, "given up here")
         .hint("Use smaller ranges, widths and repetitions, or fewer nested loops.")
@@ -139,7 +140,15 @@ impl Evaluator {
             return Value::dynamic();
         }
         // Trees are of bounded height, but the stack of a thread may be small.
-        stacker::maybe_grow(128 << 10, 1 << 20, || self.dispatch(expr, scope, diags))
+        let value = stacker::maybe_grow(128 << 10, 1 << 20, || self.dispatch(expr, scope, diags));
+        let made = matches!(expr.kind, ExprKind::Tuple(_) | ExprKind::Object(_) | ExprKind::For(_));
+        let paid = !made || self.budget.take(value.own_weight());
+        // Its parts may be shared, so that it took few steps to make, but whoever uses it walks.
+        if !paid || value.weight() > MAX_WEIGHT || value.depth() > MAX_DEPTH {
+            self.give_up(expr.span);
+            return Value::dynamic();
+        }
+        value
     }
 
     fn dispatch(&self, expr: &Expr, scope: &Scope<'_>, diags: &mut Diagnostics) -> Value {
@@ -230,6 +239,10 @@ impl Evaluator {
         let then = self.eval(&expr.then, scope, &mut then_diags);
         let mut else_diags = Diagnostics::new();
         let otherwise = self.eval(&expr.otherwise, scope, &mut else_diags);
+        if !self.budget.take_walk([&then, &otherwise]) {
+            self.give_up(span);
+            return Value::dynamic();
+        }
         let same_type = then.ty() == otherwise.ty();
         let Some(branches) = unify_branches(&then, &otherwise) else {
             diags.push(
@@ -451,6 +464,10 @@ impl Evaluator {
         let right = self.eval(&expr.right, scope, &mut own);
         let failed = own.has_errors();
         diags.append(own);
+        if !self.budget.take_walk([&left, &right]) {
+            self.give_up(span);
+            return Value::unknown(operators::result_type(expr.op));
+        }
         let result = operators::binary(expr, &left, &right, span, failed);
         result.unwrap_or_else(|errors| {
             diags.append(errors);

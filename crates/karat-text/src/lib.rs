@@ -4,6 +4,7 @@
 //! alone; what an option of the kind *late* holds is rendered by the component itself, with data
 //! of its own (`{{ .Path }}`).
 
+mod limits;
 mod place;
 mod user;
 
@@ -17,6 +18,8 @@ use gotmpl::{Template, TemplateError, Value as Text};
 use jiff::Timestamp;
 use karat_functions::{CallContext, MemoryWorld, World};
 use karat_value::Value;
+
+use crate::limits::{Limited as _, check_length};
 
 /// What the engine's functions answer with.
 #[derive(Clone, Debug)]
@@ -97,7 +100,7 @@ impl Engine {
         let data = if data.is_empty() { Text::Nil } else { Text::Map(Arc::new(data)) };
         user::check_blocks(text)?;
         let template = self.template().parse(text).map_err(|e| place::message(&e))?;
-        template.execute_to_string(&data).map_err(|e| place::message(&e))
+        limits::execute(&template, &data).map_err(|e| place::message(&e))
     }
 
     fn template(&self) -> Template {
@@ -114,32 +117,32 @@ impl Engine {
             }
         };
         let (started, build) = (self.started, self.build.clone());
-        let template = Template::new("root")
-            .func("build_name", here("build_name", &self.build_name))
-            .func("build_type", here("build_type", &self.build_type))
-            .func("template_dir", here("template_dir", &self.template_dir))
-            .func("packer_version", here("packer_version", &self.packer_version))
-            .func("pwd", fixed(&self.working_folder))
-            .func("uuid", fixed(&self.uuid))
-            .func("timestamp", fixed(&started.as_second().to_string()))
-            .func("isotime", move |args| date("legacy_isotime", args, started))
-            .func("strftime", move |args| match args {
+        let template = limits::template()
+            .limited("build_name", here("build_name", &self.build_name))
+            .limited("build_type", here("build_type", &self.build_type))
+            .limited("template_dir", here("template_dir", &self.template_dir))
+            .limited("packer_version", here("packer_version", &self.packer_version))
+            .limited("pwd", fixed(&self.working_folder))
+            .limited("uuid", fixed(&self.uuid))
+            .limited("timestamp", fixed(&started.as_second().to_string()))
+            .limited("isotime", move |args| date("legacy_isotime", args, started))
+            .limited("strftime", move |args| match args {
                 [_] => date("legacy_strftime", args, started),
                 _ => fail("strftime: one format is needed".into()),
             })
-            .func("upper", |args| case("upper", args, str::to_uppercase))
-            .func("lower", |args| case("lower", args, str::to_lowercase))
-            .func("split", split)
-            .func("replace", replace)
-            .func("replace_all", replace_all)
-            .func("build", move |args| {
+            .limited("upper", |args| case("upper", args, str::to_uppercase))
+            .limited("lower", |args| case("lower", args, str::to_lowercase))
+            .limited("split", split)
+            .limited("replace", replace)
+            .limited("replace_all", replace_all)
+            .limited("build", move |args| {
                 let [name] = texts("build", args)?;
                 Ok(match build.iter().find(|(known, _)| known == name) {
                     Some((_, value)) => Text::String(value.as_str().into()),
                     None => fail(format!("build: the machine has no \"{name}\""))?,
                 })
             })
-            .func("sed", only_in("sed", "no version since 1.7; use replace"));
+            .limited("sed", only_in("sed", "no version since 1.7; use replace"));
         place::functions(&self.place, template)
     }
 }
@@ -197,6 +200,8 @@ fn replace(args: &[Text]) -> Result<Text, TemplateError> {
     let [Text::String(old), Text::String(new), Text::Int(times), Text::String(text)] = args else {
         return fail("replace: old text, new text, how often, and the text are needed".into());
     };
+    let times_at_most = usize::try_from(*times).unwrap_or(usize::MAX);
+    check_replaced("replace", [old, new, text], times_at_most)?;
     let replaced = match usize::try_from(*times) {
         Ok(times) => text.replacen(&**old, new, times),
         Err(_) => text.replace(&**old, new),
@@ -207,7 +212,18 @@ fn replace(args: &[Text]) -> Result<Text, TemplateError> {
 /// `replace_all "old" "new" "text"`
 fn replace_all(args: &[Text]) -> Result<Text, TemplateError> {
     let [old, new, text] = texts("replace_all", args)?;
+    check_replaced("replace_all", [old, new, text], usize::MAX)?;
     Ok(Text::String(text.replace(old, new).into()))
+}
+
+/// Sees to it that what comes of a replacement is not too long.
+fn check_replaced(
+    name: &str,
+    [old, new, text]: [&str; 3],
+    times: usize,
+) -> Result<(), TemplateError> {
+    let times = text.matches(old).take(times).count();
+    check_length(name, text.len().saturating_add(times.saturating_mul(new.len())))
 }
 
 /// A date function of the template language at the time when the process started.

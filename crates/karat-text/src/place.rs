@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gotmpl::{Template, TemplateError, Value as Text};
 use karat_functions::World;
 
+use crate::limits::Limited as _;
 use crate::{Engine, fail, only_in};
 
 /// The user variables of a legacy template, by name.
@@ -97,7 +98,7 @@ impl Engine {
         loop {
             let template = self.outward(self.template(), &outside).parse(text);
             let template = template.map_err(|e| VariableError::Other(message(&e)))?;
-            let rendered = template.execute_to_string(&Text::Nil);
+            let rendered = crate::limits::execute(&template, &Text::Nil);
             let mut outside = lock(&outside);
             match (rendered, outside.open.take()) {
                 (_, Some(question)) => {
@@ -129,7 +130,7 @@ impl Engine {
         };
         let unset = Arc::clone(outside);
         template
-            .func("user", move |args| {
+            .limited("user", move |args| {
                 let [Text::String(name)] = args else {
                     return fail("user: the name of one variable is needed".into());
                 };
@@ -141,16 +142,16 @@ impl Engine {
                     }
                 }
             })
-            .func("env", ask("env", |a| one(a, Question::Environment)))
-            .func("consul_key", ask("consul_key", |a| one(a, Question::Consul)))
-            .func(
+            .limited("env", ask("env", |a| one(a, Question::Environment)))
+            .limited("consul_key", ask("consul_key", |a| one(a, Question::Consul)))
+            .limited(
                 "vault",
                 ask("vault", |args| match args {
                     [path, key] => Some(Question::Vault((*path).into(), (*key).into())),
                     _ => None,
                 }),
             )
-            .func(
+            .limited(
                 "aws_secretsmanager",
                 ask("aws_secretsmanager", |args| match args {
                     [name] => Some(Question::Aws((*name).into(), None)),
@@ -159,7 +160,7 @@ impl Engine {
                     _ => None,
                 }),
             )
-            .func(
+            .limited(
                 "aws_secretsmanager_raw",
                 ask("aws_secretsmanager_raw", |a| one(a, Question::AwsRaw)),
             )
@@ -174,26 +175,26 @@ pub(crate) fn functions(place: &Place, template: Template) -> Template {
     };
     let template = match place {
         Place::Hcl | Place::Data => template
-            .func("user", only_in("user", "legacy JSON templates; write var.NAME"))
-            .func("env", only_in("env", "a default of a variable")),
+            .limited("user", only_in("user", "legacy JSON templates; write var.NAME"))
+            .limited("env", only_in("env", "a default of a variable")),
         Place::Legacy(variables) | Place::Variable(variables) => {
             let variables = Arc::clone(variables);
             template
-                .func("user", move |args| {
+                .limited("user", move |args| {
                     let [Text::String(name)] = args else {
                         return fail("user: the name of one variable is needed".into());
                     };
                     let value = variables.get(&**name).map(String::as_str);
                     Ok(Text::String(value.unwrap_or_default().into()))
                 })
-                .func("env", only_in("env", elsewhere))
+                .limited("env", only_in("env", elsewhere))
         }
     };
     template
-        .func("consul_key", only_in("consul_key", elsewhere))
-        .func("vault", only_in("vault", elsewhere))
-        .func("aws_secretsmanager", only_in("aws_secretsmanager", elsewhere))
-        .func("aws_secretsmanager_raw", only_in("aws_secretsmanager_raw", elsewhere))
+        .limited("consul_key", only_in("consul_key", elsewhere))
+        .limited("vault", only_in("vault", elsewhere))
+        .limited("aws_secretsmanager", only_in("aws_secretsmanager", elsewhere))
+        .limited("aws_secretsmanager_raw", only_in("aws_secretsmanager_raw", elsewhere))
 }
 
 fn as_text(value: &Text) -> Option<&str> {

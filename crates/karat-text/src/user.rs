@@ -64,32 +64,72 @@ fn write_quoted(out: &mut String, tokens: &[Token<'_>], variables: &BTreeMap<Str
     }
 }
 
+/// How deep blocks may be nested, an alternative being in what it is the alternative of, and
+/// likewise parentheses: who reads them goes down by recursion.
+const DEEPEST: usize = 100;
+
 /// Sees to it that every block has its end, and every end its block.
 ///
 /// # Errors
-/// What is there without the other.
+/// What is there without the other, or nested too deep.
 pub(crate) fn check_blocks(text: &str) -> Result<(), String> {
-    let mut open: Vec<&str> = Vec::new();
+    // With how many blocks the `end` closes: one for the word, one for each `else if`.
+    let mut open: Vec<(&str, usize)> = Vec::new();
+    let mut depth = 0;
     let mut rest = text;
     while let Some(start) = rest.find("{{") {
         let action = &rest[start..];
         // One without an end is told by who reads it.
-        let Some(tokens) = tokens(action) else { return Ok(()) };
-        let mut words = tokens.iter().skip(1).filter(|t| t.kind != Kind::Blank && t.text != "-");
-        match words.next().map_or("", |token| token.text) {
-            word @ ("if" | "with" | "range" | "block" | "define") => open.push(word),
-            "end" if open.pop().is_none() => return Err("{{end}}: there is nothing to end".into()),
-            "else" if open.is_empty() => {
-                return Err("{{else}}: there is nothing it is the alternative of".into());
+        let Some(tokens) = tokens(action) else { return check_parentheses(action.chars()) };
+        check_parentheses(tokens.iter().filter_map(|token| token.text.chars().next()))?;
+        let words = tokens.iter().skip(1).filter(|t| t.kind != Kind::Blank && t.text != "-");
+        let mut words = words.map(|token| token.text);
+        match words.next().unwrap_or_default() {
+            word @ ("if" | "with" | "range" | "block" | "define") => {
+                open.push((word, 1));
+                depth += 1;
             }
+            "end" => match open.pop() {
+                Some((_, blocks)) => depth -= blocks,
+                None => return Err("{{end}}: there is nothing to end".into()),
+            },
+            "else" => match open.last_mut() {
+                Some((_, blocks)) if matches!(words.next(), Some("if" | "with")) => {
+                    *blocks += 1;
+                    depth += 1;
+                }
+                Some(_) => {}
+                None => {
+                    return Err("{{else}}: there is nothing it is the alternative of".into());
+                }
+            },
             _ => {}
+        }
+        if depth > DEEPEST {
+            return Err(format!("blocks are nested more than {DEEPEST} deep"));
         }
         rest = &action[tokens.iter().map(|t| t.text.len()).sum()..];
     }
     match open.last() {
-        Some(word) => Err(format!("{{{{{word}}}}}: there is no {{{{end}}}} to it")),
+        Some((word, _)) => Err(format!("{{{{{word}}}}}: there is no {{{{end}}}} to it")),
         None => Ok(()),
     }
+}
+
+/// `chars`: the first of each token is enough.
+fn check_parentheses(chars: impl Iterator<Item = char>) -> Result<(), String> {
+    let mut open = 0_usize;
+    for c in chars {
+        match c {
+            '(' => open += 1,
+            ')' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        if open > DEEPEST {
+            return Err(format!("parentheses are nested more than {DEEPEST} deep"));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -23,6 +23,7 @@ mod set;
 mod types;
 mod unify;
 mod value;
+mod weight;
 
 pub use convert::{ConvertError, PathStep, can_convert, convert, mismatch};
 pub use facts::{Bound, Facts};
@@ -31,3 +32,4 @@ pub use number::{Number, NumberError};
 pub use types::{ObjectType, Type};
 pub use unify::{unify, unify_values};
 pub use value::{Data, Elements, Value};
+pub use weight::Weighed;

@@ -57,6 +57,13 @@ impl Key {
     }
 }
 
+/// A text that equal values share.
+pub(crate) fn likeness(value: &Value) -> Vec<u8> {
+    let mut key = Vec::new();
+    write_key(value, Some(20), &mut key);
+    key
+}
+
 /// A text that equal values share; with all digits of numbers, others do not.
 fn write_key(value: &Value, places: Option<usize>, out: &mut Vec<u8>) {
     let (open, close) = match value.ty() {

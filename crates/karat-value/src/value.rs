@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-use crate::set::order_set;
+use crate::set::{likeness, order_set};
+use crate::weight::{self, Weighed};
 use crate::{Facts, Mark, Marks, Number, ObjectType, Type};
 
 /// A value of the template language. Cheap to clone.
@@ -29,7 +30,7 @@ impl PartialEq for Value {
 }
 
 /// What a value holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Data {
     /// Nothing.
     Null,
@@ -42,9 +43,34 @@ pub enum Data {
     /// A text, in normal form C.
     String(Arc<str>),
     /// The elements of a list, a tuple, or a set (in its order).
-    Seq(Arc<Vec<Value>>),
+    Seq(Arc<Weighed<Vec<Value>>>),
     /// The elements of a map or an object, in byte order of their keys.
-    Map(Arc<BTreeMap<Arc<str>, Value>>),
+    Map(Arc<Weighed<BTreeMap<Arc<str>, Value>>>),
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Null, Self::Null) | (Self::Unknown, Self::Unknown) => true,
+            (Self::Bool(a), Self::Bool(b)) => a == b,
+            (Self::Number(a), Self::Number(b)) => a == b,
+            (Self::String(a), Self::String(b)) => a == b,
+            // What is shared is the same, and needs no walk.
+            (Self::Seq(a), Self::Seq(b)) => Arc::ptr_eq(a, b) || a == b,
+            (Self::Map(a), Self::Map(b)) => Arc::ptr_eq(a, b) || a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Data {
+    fn seq(items: Vec<Value>) -> Self {
+        Self::Seq(Arc::new(Weighed::seq(items)))
+    }
+
+    fn map(items: BTreeMap<Arc<str>, Value>) -> Self {
+        Self::Map(Arc::new(Weighed::map(items)))
+    }
 }
 
 impl Value {
@@ -101,7 +127,7 @@ impl Value {
     /// not, the list's element type becomes [`Type::Dynamic`].
     pub fn list(element: Type, items: Vec<Self>) -> Self {
         let element = fitting(element, items.iter());
-        Self::raw(Type::list(element), Data::Seq(Arc::new(items)))
+        Self::raw(Type::list(element), Data::seq(items))
     }
 
     /// A set of `element`s: sorted, without repetitions. Marks on items move to the set, as
@@ -111,14 +137,14 @@ impl Value {
         let mut marks = Marks::NONE;
         let items = items.into_iter().map(|item| item.unmark_deep_into(&mut marks)).collect();
         let items = order_set(&element, items);
-        let set = Self::raw(Type::set(element), Data::Seq(Arc::new(items)));
+        let set = Self::raw(Type::set(element), Data::seq(items));
         set.with_marks(&marks)
     }
 
     /// A map of `element`s.
     pub fn map(element: Type, items: BTreeMap<Arc<str>, Self>) -> Self {
         let element = fitting(element, items.values());
-        Self::raw(Type::map(element), Data::Map(Arc::new(items)))
+        Self::raw(Type::map(element), Data::map(items))
     }
 
     /// A list whose element type is that of its first item, `any` when empty.
@@ -135,14 +161,14 @@ impl Value {
     /// A tuple.
     pub fn tuple(items: Vec<Self>) -> Self {
         let ty = Type::tuple(items.iter().map(|item| item.ty.clone()).collect::<Vec<_>>());
-        Self::raw(ty, Data::Seq(Arc::new(items)))
+        Self::raw(ty, Data::seq(items))
     }
 
     /// An object.
     pub fn object(items: BTreeMap<Arc<str>, Self>) -> Self {
         let attrs = items.iter().map(|(name, item)| (name.clone(), item.ty.clone())).collect();
         let ty = Type::Object(Arc::new(ObjectType { attrs, optional: Default::default() }));
-        Self::raw(ty, Data::Map(Arc::new(items)))
+        Self::raw(ty, Data::map(items))
     }
 
     /// An object from names and values; of equal names the last wins. Names become normal form C.
@@ -180,6 +206,43 @@ impl Value {
             Data::Map(items) => items.values().all(Self::is_wholly_known),
             _ => true,
         }
+    }
+
+    /// How much memory it would take if nothing in it were shared, and how much there is to walk:
+    /// one for a number, more for long texts and for what holds other values. As parts may be
+    /// shared, a small template can make a value of a weight that no memory could hold.
+    pub fn weight(&self) -> usize {
+        match &self.data {
+            Data::Seq(items) => items.weight(),
+            Data::Map(items) => items.weight(),
+            Data::String(text) => 1 + text.len() / 64,
+            Data::Null | Data::Unknown => weight::of_type(&self.ty),
+            Data::Bool(_) | Data::Number(_) => 1,
+        }
+    }
+
+    /// Its weight without what is in it.
+    pub fn own_weight(&self) -> usize {
+        match &self.data {
+            Data::Seq(_) => weight::SEQUENCE,
+            Data::Map(_) => weight::MAPPING,
+            _ => self.weight(),
+        }
+    }
+
+    /// How deep lists, maps and the like are nested in it: 0 for a text.
+    pub fn depth(&self) -> usize {
+        match &self.data {
+            Data::Seq(items) => items.depth(),
+            Data::Map(items) => items.depth(),
+            _ => 0,
+        }
+    }
+
+    /// What equal values have in common, and others rarely do: for finding them among many. Nulls
+    /// of all types are equal; of unknown values nothing is said.
+    pub fn likeness(&self) -> Vec<u8> {
+        likeness(self)
     }
 
     /// The text of a known string.
@@ -304,15 +367,15 @@ impl Value {
         }
         marks.merge(&self.marks);
         let data = match self.data {
-            Data::Seq(items) => Data::Seq(Arc::new(
-                items.iter().map(|item| item.clone().unmark_deep_into(marks)).collect(),
-            )),
-            Data::Map(items) => Data::Map(Arc::new(
+            Data::Seq(items) => {
+                Data::seq(items.iter().map(|item| item.clone().unmark_deep_into(marks)).collect())
+            }
+            Data::Map(items) => Data::map(
                 items
                     .iter()
                     .map(|(key, item)| (key.clone(), item.clone().unmark_deep_into(marks)))
                     .collect(),
-            )),
+            ),
             other => other,
         };
         Self { facts: self.facts, ..Self::raw(self.ty, data) }

@@ -1,5 +1,7 @@
 //! Functions on lists and tuples.
 
+use std::collections::HashMap;
+
 use karat_value::{Facts, Marks, Type, Value, convert, unify};
 
 use super::collections::{fixed, index_of, sequence, shaped};
@@ -308,17 +310,13 @@ fn distinct(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
     }
     let all = items(&args[0]);
     let mut kept: Vec<Value> = Vec::new();
-    if let Type::List(element) = ty
-        && **element == Type::String
-    {
-        // Texts are the common case, and comparing each to each is slow in long lists.
-        let mut seen = std::collections::HashSet::new();
-        kept.extend(all.iter().filter(|item| seen.insert(item.as_str())).cloned());
-    } else {
-        for item in all {
-            if !kept.iter().any(|other| same(other, item) == Some(true)) {
-                kept.push(item.clone());
-            }
+    // Comparing each to each is slow in long lists.
+    let mut alike: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+    for item in all {
+        let group = alike.entry(item.likeness()).or_default();
+        if !group.iter().any(|other| same(&kept[*other], item) == Some(true)) {
+            group.push(kept.len());
+            kept.push(item.clone());
         }
     }
     Ok(sequence(ty, kept))

@@ -1,5 +1,7 @@
 //! Functions on sets.
 
+use std::collections::HashMap;
+
 use karat_value::{Marks, Type, Value, convert, unify};
 
 use super::collections::{sequence, shaped};
@@ -105,8 +107,11 @@ fn intersection(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
     let mut shared: Vec<Value> =
         sets.first().and_then(Value::as_slice).unwrap_or_default().to_vec();
     for set in sets.iter().skip(1) {
-        let others = set.as_slice().unwrap_or_default();
-        shared.retain(|item| others.contains(item));
+        let mut others: HashMap<Vec<u8>, Vec<&Value>> = HashMap::new();
+        for item in set.as_slice().unwrap_or_default() {
+            others.entry(item.likeness()).or_default().push(item);
+        }
+        shared.retain(|item| others.get(&item.likeness()).is_some_and(|o| o.contains(&item)));
     }
     Ok(sequence(ty, shared))
 }
