@@ -14,6 +14,7 @@ const BOMBS: &[&str] = &[
     "false && [for a in range(1024) : [for b in range(1024) : [for c in range(1024) : c]]] == []",
     "\"%{ for a in range(1024) }%{ for b in range(1024) }${long}%{ endfor }%{ endfor }\"",
     "[for a in range(1024) : [for b in range(1024) : \"${long}${a}${b}\"]]",
+    "[for a in range(1024) : [for b in range(1024) : {c = [a], d = {e = b}}]]",
     "join(long, [for a in range(1024) : long])",
     "join(\"\", flatten([for a in range(1024) : [for b in range(1024) : long]]))",
     "format(\"%1000000000d\", 1)",
@@ -38,6 +39,7 @@ const HARMLESS: &[&str] = &[
     "\"${1e78000}\" == \"\"",
     "regex(\"(a*)*b\", \"${long}b\") == null",
     "1 % 1e-70000",
+    "length(distinct(flatten([for a in range(200) : [for b in range(200) : a * b]]))) > 0",
     "parseint(\"${long}\", 16) > 0",
 ];
 
