@@ -11,6 +11,8 @@ fn run(text: &str) -> Result<Value, String> {
         .with_file("text", "%{ for x in xs ~}\n- ${x}\n%{ endfor ~}\n")
         .with_file("never", "%{ if false }${missing}%{ endif }")
         .with_file("nested", "${templatefile(\"list\", {xs = []})}")
+        .with_file("carriage", "${~1}\r${1}")
+        .with_file("signs", "%\r\n${~1}% \r\n${~1}%%\n${~1}")
         .with_file("broken", "a\n${1 +}")
         .with_file("wrong", "a\n  ${x + \"b\"}");
     let environment = Environment::new(&world, "");
@@ -34,6 +36,16 @@ fn a_file_that_is_one_interpolation_keeps_its_type() {
 #[test]
 fn anything_else_is_text() {
     assert_eq!(run("templatefile(\"text\", {xs = [1, 2]})"), Ok(Value::string("- 1\n- 2\n")));
+}
+
+#[test]
+fn a_carriage_return_alone_makes_text_of_what_follows() {
+    assert_eq!(run("templatefile(\"carriage\", {})"), Ok(Value::string("1\r${1}")));
+}
+
+#[test]
+fn a_sign_keeps_the_character_before_its_line_end() {
+    assert_eq!(run("templatefile(\"signs\", {})"), Ok(Value::string("%\r1% 1%%1")));
 }
 
 #[test]

@@ -301,17 +301,9 @@ impl Lexer<'_> {
         self.text.get(pos..).and_then(|rest| rest.chars().next())
     }
 
-    fn newline_len(&self) -> usize {
-        match (self.at(0), self.at(1)) {
-            (b'\n', _) => 1,
-            (b'\r', b'\n') => 2,
-            _ => 0,
-        }
-    }
-
     fn normal(&mut self) {
         use TokenKind as K;
-        let newline = self.newline_len();
+        let newline = self.newline_at(0);
         if newline > 0 {
             if let Some(depth) = self.broken.take_if(|depth| self.modes.len() > *depth) {
                 self.close_down_to(depth);
@@ -536,7 +528,7 @@ impl Lexer<'_> {
             .unwrap_or(self.modes.len() - 1);
         let depth = self.broken.take().map_or(depth, |broken| broken.min(depth));
         self.close_down_to(depth);
-        if self.newline_len() == 0 {
+        if self.newline_at(0) == 0 {
             self.token(TokenKind::Invalid, 1);
         }
     }
@@ -546,29 +538,30 @@ impl Lexer<'_> {
             return;
         }
         if matches!(self.at(0), b'$' | b'%') {
-            self.token(TokenKind::Text, self.sign_len());
+            self.token(TokenKind::Text, self.sign_in_line());
             if let Mode::Heredoc { line_start, .. } = self.mode() {
                 *line_start = false;
             }
             return;
         }
-        let len = self.count(0, |b| !matches!(b, b'$' | b'%' | b'\n'));
+        let len = self.count(0, |b| !matches!(b, b'$' | b'%' | b'\n' | b'\r'));
+        let newline = self.newline_at(len);
         let line_end = self.pos + len;
-        let at_end = line_end == self.bytes.len();
         if let Mode::Heredoc { marker, line_start: true } = self.modes.last().unwrap_or(&self.base)
-            && (at_end || self.bytes[line_end] == b'\n')
+            && (newline > 0 || line_end == self.bytes.len())
             && self.text[self.pos..line_end].trim() == &self.text[marker.clone()]
         {
-            let carriage = usize::from(len > 0 && self.bytes[line_end - 1] == b'\r' && !at_end);
             self.modes.pop();
-            self.token(TokenKind::CloseHeredoc, len - carriage);
+            self.token(TokenKind::CloseHeredoc, len);
             return;
         }
-        let ends_line = self.at(len) == b'\n';
         if let Mode::Heredoc { line_start, .. } = self.mode() {
-            *line_start = ends_line;
+            *line_start = newline > 0;
         }
-        self.token(TokenKind::Text, len + usize::from(ends_line));
+        match len + newline {
+            0 => self.token(TokenKind::Invalid, 1),
+            len => self.token(TokenKind::Text, len),
+        }
     }
 
     fn bare(&mut self) {
@@ -576,12 +569,33 @@ impl Lexer<'_> {
             return;
         }
         if matches!(self.at(0), b'$' | b'%') {
-            self.token(TokenKind::Text, self.sign_len());
+            self.token(TokenKind::Text, self.sign_in_line());
             return;
         }
-        let len = self.count(0, |b| !matches!(b, b'$' | b'%' | b'\n'));
-        let ends_line = self.at(len) == b'\n';
-        self.token(TokenKind::Text, len + usize::from(ends_line));
+        let len = self.count(0, |b| !matches!(b, b'$' | b'%' | b'\n' | b'\r'));
+        match len + self.newline_at(len) {
+            // Behind a carriage return that ends no line, all is text.
+            0 => self.token(TokenKind::Text, self.bytes.len() - self.pos),
+            len => self.token(TokenKind::Text, len),
+        }
+    }
+
+    /// Length of a `$` or `%` that opens nothing. A character between it and the end of the line
+    /// belongs to it, which shows where `~` trims what stands before it.
+    fn sign_in_line(&self) -> usize {
+        match self.sign_len() {
+            1 if self.newline_at(2) > 0 => 2,
+            len => len,
+        }
+    }
+
+    /// Length of the line end that stands there.
+    fn newline_at(&self, ahead: usize) -> usize {
+        match (self.at(ahead), self.at(ahead + 1)) {
+            (b'\n', _) => 1,
+            (b'\r', b'\n') => 2,
+            _ => 0,
+        }
     }
 }
 

@@ -131,6 +131,15 @@ impl Parser<'_> {
                         },
                     }
                 }
+                K::Invalid if open.is_some_and(|open| self.tokens[open].kind == K::OpenHeredoc) => {
+                    self.bump();
+                    self.report(
+                        Diagnostic::error("Invalid character")
+                            .detail("In a heredoc, a carriage return has to be part of a line end.")
+                            .at(self.span(token))
+                            .hint("Save the file with line ends of one kind."),
+                    );
+                }
                 K::End if open.is_none() => return Ok(pieces),
                 K::End => {
                     let open = open.unwrap_or(index);
