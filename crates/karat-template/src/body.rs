@@ -1,5 +1,7 @@
 //! A component's block to its evaluated [`karat_config::Body`], `dynamic` blocks expanded.
 
+use std::cell::Cell;
+
 use karat_config::{self as config, OptionType, Schema};
 use karat_eval::{Scope, evaluate};
 use karat_hcl::ast::{self, Item};
@@ -9,6 +11,40 @@ use karat_value::{Type, Value, convert};
 
 use crate::names::object;
 
+/// How many blocks all `dynamic` blocks of a body may stand for: nested ones multiply.
+const MAX_ROUNDS: usize = 10_000;
+
+/// What the `dynamic` blocks of a body may still stand for.
+pub(crate) struct Rounds {
+    left: Cell<usize>,
+    told: Cell<bool>,
+}
+
+impl Rounds {
+    pub(crate) fn new() -> Self {
+        Self { left: Cell::new(MAX_ROUNDS), told: Cell::new(false) }
+    }
+
+    /// Takes off some rounds; tells once where it were too many, and false.
+    fn take(&self, rounds: usize, span: Span, diags: &mut Diagnostics) -> bool {
+        if let Some(left) = self.left.get().checked_sub(rounds) {
+            self.left.set(left);
+            return true;
+        }
+        if !self.told.replace(true) {
+            diags.push(
+                Diagnostic::error("Too many dynamic blocks")
+                    .detail(format!(
+                        "The \"dynamic\" blocks of one block may stand for {MAX_ROUNDS} blocks, \
+                         those in each other multiplied."
+                    ))
+                    .at(span),
+            );
+        }
+        false
+    }
+}
+
 /// Evaluates all of a body. `schema` says which names are blocks where the syntax (JSON) does not.
 pub(crate) fn evaluate_body(
     body: &ast::Body,
@@ -17,13 +53,24 @@ pub(crate) fn evaluate_body(
     scope: &Scope<'_>,
     diags: &mut Diagnostics,
 ) -> config::Body {
+    evaluate_part(body, header, schema, scope, &Rounds::new(), diags)
+}
+
+fn evaluate_part(
+    body: &ast::Body,
+    header: Span,
+    schema: &Schema,
+    scope: &Scope<'_>,
+    rounds: &Rounds,
+    diags: &mut Diagnostics,
+) -> config::Body {
     let mut out = config::Body::new(header);
     match body {
         ast::Body::Native(native) => {
             for item in &native.items {
                 match item {
                     Item::Attribute(attribute) => add_attribute(&mut out, attribute, scope, diags),
-                    Item::Block(block) => add_block(&mut out, block, schema, scope, diags),
+                    Item::Block(block) => add_block(&mut out, block, schema, scope, rounds, diags),
                 }
             }
         }
@@ -33,7 +80,7 @@ pub(crate) fn evaluate_body(
                 add_attribute(&mut out, attribute, scope, diags);
             }
             for block in &content.blocks {
-                add_block(&mut out, block, schema, scope, diags);
+                add_block(&mut out, block, schema, scope, rounds, diags);
             }
         }
     }
@@ -78,10 +125,11 @@ fn add_block(
     block: &ast::Block,
     schema: &Schema,
     scope: &Scope<'_>,
+    rounds: &Rounds,
     diags: &mut Diagnostics,
 ) {
     if block.kind.name == "dynamic" {
-        expand(out, block, schema, scope, diags);
+        expand(out, block, schema, scope, rounds, diags);
         return;
     }
     let labels = block.labels.iter().map(|l| l.text.clone()).collect();
@@ -89,11 +137,12 @@ fn add_block(
         name: block.kind.name.clone(),
         name_span: block.kind.span,
         labels,
-        body: evaluate_body(
+        body: evaluate_part(
             &block.body,
             block.header,
             &inner_schema(schema, &block.kind.name),
             scope,
+            rounds,
             diags,
         ),
     });
@@ -112,14 +161,16 @@ fn expand(
     block: &ast::Block,
     schema: &Schema,
     scope: &Scope<'_>,
+    rounds: &Rounds,
     diags: &mut Diagnostics,
 ) {
-    let Some(dynamic) = unroll(block, scope, diags) else { return };
+    let Some(dynamic) = unroll(block, scope, rounds, diags) else { return };
     let inner_shape = inner_schema(schema, &dynamic.label.text);
     for round in dynamic.rounds {
         let mut each = scope.child();
         each.set(round.binding.0.as_str(), round.binding.1);
-        let body = evaluate_body(&dynamic.content.body, block.header, &inner_shape, &each, diags);
+        let content = &dynamic.content.body;
+        let body = evaluate_part(content, block.header, &inner_shape, &each, rounds, diags);
         let (name, name_span) = (dynamic.label.text.clone(), dynamic.label.span);
         out.blocks.push(config::Block { name, name_span, labels: round.labels, body });
     }
@@ -147,6 +198,7 @@ pub(crate) struct Round {
 pub(crate) fn unroll(
     block: &ast::Block,
     scope: &Scope<'_>,
+    allowed: &Rounds,
     diags: &mut Diagnostics,
 ) -> Option<Dynamic> {
     let [label] = block.labels.as_slice() else {
@@ -195,8 +247,12 @@ pub(crate) fn unroll(
     };
     let (collection, found) = evaluate(&for_each.expr, scope);
     diags.append(found);
+    let elements = elements(&collection, for_each.expr.span, diags);
+    if !allowed.take(elements.len(), for_each.expr.span, diags) {
+        return None;
+    }
     let mut rounds = Vec::new();
-    for (key, value) in elements(&collection, for_each.expr.span, diags) {
+    for (key, value) in elements {
         let value = object([("key", key), ("value", value)]);
         let mut each = scope.child();
         each.set(iterator.as_str(), value.clone());

@@ -11,7 +11,7 @@ use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
 use karat_value::{Type, Value};
 
 use crate::blocks::Template;
-use crate::body::unroll;
+use crate::body::{Rounds, unroll};
 use crate::build::{
     ArtifactKey, ArtifactRef, Build, BuildOutline, ComponentBlock, PostProcessorBlock,
     ProvisionerBlock,
@@ -22,6 +22,9 @@ use crate::build_block::{
 use crate::evaluate::{Evaluated, bound, each_expression};
 use crate::names::object;
 use crate::registry;
+
+/// How many sources a build may list.
+const MAX_SOURCES: usize = 50_000;
 
 /// A source as a build refers to it.
 struct SourceUse<'a> {
@@ -145,14 +148,15 @@ impl Reader<'_, '_> {
     fn unrolled(&mut self, block: &BuildBlock, blocks: &[Block]) -> BuildBlock {
         let mut unrolled = block.clone();
         unrolled.blocks = None;
-        for (inner, bindings) in self.flattened(blocks, &Bindings::new(), labels_of) {
+        let rounds = Rounds::new();
+        for (inner, bindings) in self.flattened(blocks, &Bindings::new(), &rounds, labels_of) {
             if inner.kind.name != "post-processors" {
                 unrolled.add(&inner, bindings, self.diags);
                 continue;
             }
             let parts = chain_blocks(&inner, self.diags);
             let only = |kind: &str| labels_of(kind).filter(|_| kind == "post-processor");
-            let chain = self.flattened(&parts, &bindings, only);
+            let chain = self.flattened(&parts, &bindings, &rounds, only);
             let chain = chain.into_iter().map(|(b, names)| post_processor(&b, names, self.diags));
             unrolled.chains.push(chain.collect());
         }
@@ -165,6 +169,7 @@ impl Reader<'_, '_> {
         &mut self,
         blocks: &[Block],
         bindings: &Bindings,
+        rounds: &Rounds,
         allowed: impl Fn(&str) -> Option<usize>,
     ) -> Vec<(Block, Bindings)> {
         let mut all = Vec::new();
@@ -177,7 +182,7 @@ impl Reader<'_, '_> {
             for (name, value) in bindings {
                 scope.set(name.as_str(), value.clone());
             }
-            let Some(dynamic) = unroll(block, &scope, self.diags) else { continue };
+            let Some(dynamic) = unroll(block, &scope, rounds, self.diags) else { continue };
             let label = &dynamic.label;
             let Some(wanted) = allowed(&label.text).filter(|_| label.text != "dynamic") else {
                 self.diags.push(
@@ -282,6 +287,14 @@ impl Reader<'_, '_> {
         let value = value.unmark_deep().0;
         self.note(&value);
         let items = value.as_slice().unwrap_or_default();
+        if items.len() > MAX_SOURCES {
+            self.diags.push(
+                Diagnostic::error("Too many sources")
+                    .detail(format!("A build can have {MAX_SOURCES} sources, not {}.", items.len()))
+                    .at(attribute.expr.span),
+            );
+            return Vec::new();
+        }
         let mut texts = Vec::new();
         for (i, item) in items.iter().enumerate() {
             let span = spans.get(i).copied().unwrap_or(attribute.expr.span);

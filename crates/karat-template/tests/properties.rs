@@ -144,3 +144,19 @@ fn cost_grows_with_the_size_of_a_template_and_not_faster() {
     // Linear is 4 times; quadratic would be 16. Machines under load are uneven.
     assert!(large < small * 10 + Duration::from_millis(200), "{small:?}, then {large:?}");
 }
+
+#[test]
+fn blocks_and_sources_do_not_multiply_without_end() {
+    let told = |build: &str, summary: &str| {
+        let text = format!("source \"t\" \"a\" {{}}\nbuild {{\n{build}\n}}\n");
+        let loaded = whole("a.pkr.hcl", &text, &[]);
+        loaded.diags.iter().filter(|diag| diag.summary == summary).count()
+    };
+    let blocks = "sources = [\"source.t.a\"]\n dynamic \"post-processors\" {\n for_each = range(1000)\n \
+                  content {\n dynamic \"post-processor\" {\n for_each = range(1000)\n \
+                  labels = [\"q\"]\n content {}\n}\n}\n}";
+    assert_eq!(told(blocks, "Too many dynamic blocks"), 1);
+    assert_eq!(told(&blocks.replace("1000", "3"), "Too many dynamic blocks"), 0);
+    let sources = "sources = flatten([for i in range(300) : [for j in range(300) : \"source.t.a\"]])";
+    assert_eq!(told(sources, "Too many sources"), 1);
+}
