@@ -73,8 +73,13 @@ fn length(value: &Text) -> usize {
 
 /// Calls a function of the language itself.
 fn built_in(name: &str, args: &[Text]) -> Result<Text, TemplateError> {
-    if let ("printf", Some(Text::String(format))) = (name, args.first()) {
-        check_length(name, printed(format, args))?;
+    match (name, args.first()) {
+        ("printf", Some(Text::String(format))) => check_length(name, printed(format, args))?,
+        // A character may become `&#34;` or `\u0027`.
+        ("html" | "js" | "urlquery", _) => {
+            check_length(name, args.iter().map(length).sum::<usize>().saturating_mul(6))?;
+        }
+        _ => {}
     }
     let names: Vec<String> = (0..args.len()).map(|i| format!("a{i}")).collect();
     let data = names.iter().zip(args).map(|(name, arg)| (name.as_str().into(), arg.clone()));

@@ -60,6 +60,10 @@ pub(crate) fn run(
     Ok(runner.out)
 }
 
+/// The longest text that comes out or that a call takes or gives, in bytes. Go has no limit, and a
+/// variable that is printed twice into itself some thirty times fills any memory.
+const LONGEST: usize = 1 << 20;
+
 struct Runner<'a> {
     text: &'a str,
     functions: &'a mut dyn Functions,
@@ -94,6 +98,9 @@ impl Runner<'_> {
                     }
                 }
                 Node::Control(control) => self.control(control)?,
+            }
+            if self.out.len() > LONGEST {
+                return self.fail(format!("the text is longer than {LONGEST} bytes"));
             }
         }
         Ok(())
@@ -258,8 +265,13 @@ impl Runner<'_> {
             let kind = kind(values.len());
             values.push(self.checked(last, kind)?);
         }
-        let result =
-            if builtin { call_builtin(name, &values) } else { self.functions.call(name, &values) };
+        let result = if most(name, &values) > LONGEST {
+            Err(format!("the text is longer than {LONGEST} bytes"))
+        } else if builtin {
+            call_builtin(name, &values)
+        } else {
+            self.functions.call(name, &values)
+        };
         match result {
             Ok(text) => Ok(Value::Text(text)),
             Err(message) => {
@@ -336,6 +348,26 @@ fn truth(value: &Value) -> bool {
         Value::Int(int) => *int != 0,
         Value::Float(float) => *float != 0.0,
         Value::Bool(b) => *b,
+    }
+}
+
+/// How long a text a call may make: each verb of `printf` shows the longest argument or fills up to
+/// a width, for which the library allows 65,535; elsewhere a character may become `\u0027`.
+fn most(name: &str, values: &[Value]) -> usize {
+    let length = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        _ => 0,
+    };
+    match (name, values.first()) {
+        ("printf", Some(Value::Text(format))) => {
+            let digits = format.split(|c: char| !c.is_ascii_digit()).map(str::len).max();
+            let wide = format.contains('*') || digits.is_some_and(|digits| digits > 3);
+            let width = if wide { usize::from(u16::MAX) } else { 999 };
+            let longest = values.iter().map(length).max().unwrap_or(0).max(width);
+            format.matches('%').count().saturating_mul(longest).saturating_add(format.len())
+        }
+        ("html" | "js" | "urlquery", _) => values.iter().map(length).sum::<usize>() * 6,
+        _ => values.iter().map(length).sum(),
     }
 }
 
