@@ -193,6 +193,10 @@ impl Evaluator {
                     Value::dynamic()
                 }
             }
+            Err(_) if self.budget.is_exhausted() => {
+                self.give_up(span);
+                Value::dynamic()
+            }
             Err(error) => {
                 diags.push(call_failed(function, &error, args, call, span));
                 Value::dynamic()
@@ -271,6 +275,10 @@ impl CallContext for Context<'_> {
 
     fn root(&self) -> &Path {
         &self.environment.root
+    }
+
+    fn spend(&self, steps: usize) -> bool {
+        self.budget.take(steps)
     }
 
     fn render_template(

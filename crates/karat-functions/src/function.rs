@@ -136,6 +136,13 @@ pub trait CallContext {
     /// `templatefile` start.
     fn root(&self) -> &Path;
 
+    /// Takes off what something costs that is not seen in the values: as many steps of an
+    /// evaluation as take as long. False when that was too much.
+    fn spend(&self, steps: usize) -> bool {
+        let _ = steps;
+        true
+    }
+
     /// Renders the text of a template file; the evaluator supplies this.
     ///
     /// `name` is the path as the caller wrote it, for messages. The variables are a

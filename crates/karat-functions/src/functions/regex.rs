@@ -1,5 +1,6 @@
 //! Functions with regular expressions, in the syntax of RE2.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::lists::MAX_ELEMENTS;
 use super::strings::MAX_TEXT;
 use crate::args::{Outcome, fail, fail_at, string, text};
 use crate::function::{CallContext, Function, FunctionError, Kind, Param};
-use crate::regexp::{Groups, Pattern};
+use crate::regexp::{Groups, MAX_PROGRAM, Pattern};
 
 const PARAMS: &[Param] = &[Param::new("pattern", Kind::String), Param::new("string", Kind::String)];
 
@@ -19,7 +20,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     shaped(
         "regex",
         PARAMS,
-        |args, _| Ok(pattern_type(&args[0])?.unwrap_or(Type::Dynamic)),
+        |args, cx| Ok(pattern_type(&args[0], cx)?.unwrap_or(Type::Dynamic)),
         "Gives the first match of a pattern: the text itself, or, with groups, a tuple of them, or, with named groups, an object.",
         &[
             ("regex(\"[a-z]+\", \"12abc\")", "abc"),
@@ -30,7 +31,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     shaped(
         "regexall",
         PARAMS,
-        |args, _| Ok(Type::list(pattern_type(&args[0])?.unwrap_or(Type::Dynamic))),
+        |args, cx| Ok(Type::list(pattern_type(&args[0], cx)?.unwrap_or(Type::Dynamic))),
         "Gives all matches of a pattern, each as regex would.",
         &[("regexall(\"[0-9]+\", \"1a22\")", "[\"1\", \"22\"]")],
         regexall,
@@ -49,17 +50,65 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     ),
 ];
 
-fn compile(arg: &Value, position: usize) -> Result<Pattern, FunctionError> {
-    Pattern::new(text(arg))
-        .map_err(|message| FunctionError::argument(position, format!("invalid pattern: {message}")))
+/// The bytes of a compiled pattern that take as long as one step of an evaluation.
+const BYTES_PER_STEP: usize = 16;
+/// The bytes and the number of compiled patterns that are kept besides the last.
+const MAX_KEPT: usize = 16 << 20;
+const MAX_COUNT: usize = 64;
+
+thread_local! {
+    /// What was compiled last, as each call needs its pattern twice and a loop all the time.
+    static KEPT: RefCell<Vec<(String, Pattern)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn compile(
+    arg: &Value,
+    position: usize,
+    cx: &dyn CallContext,
+) -> Result<Pattern, FunctionError> {
+    let text = text(arg);
+    if let Some(pattern) = kept(text) {
+        return Ok(pattern);
+    }
+    let pattern = Pattern::new(text);
+    // One that is too large was compiled until that was seen.
+    let bytes = pattern.as_ref().map_or_else(|_| text.len() << 10, Pattern::bytes);
+    if !cx.spend(bytes.min(MAX_PROGRAM) / BYTES_PER_STEP) {
+        return fail_at(position, "too large patterns were compiled already");
+    }
+    let pattern = pattern.map_err(|message| {
+        FunctionError::argument(position, format!("invalid pattern: {message}"))
+    })?;
+    keep(text, &pattern);
+    Ok(pattern)
+}
+
+fn kept(text: &str) -> Option<Pattern> {
+    KEPT.with_borrow_mut(|kept| {
+        let at = kept.iter().position(|(known, _)| known == text)?;
+        kept[..=at].rotate_right(1);
+        Some(kept[0].1.clone())
+    })
+}
+
+fn keep(text: &str, pattern: &Pattern) {
+    KEPT.with_borrow_mut(|kept| {
+        let mut bytes = 0;
+        kept.retain(|(_, pattern)| {
+            bytes += pattern.bytes();
+            bytes <= MAX_KEPT
+        });
+        kept.truncate(MAX_COUNT);
+        kept.insert(0, (text.to_owned(), pattern.clone()));
+    });
 }
 
 /// What a match of the pattern is; `None` while the pattern is unknown.
-fn pattern_type(arg: &Value) -> Result<Option<Type>, FunctionError> {
+fn pattern_type(arg: &Value, cx: &dyn CallContext) -> Result<Option<Type>, FunctionError> {
     if arg.as_str().is_none() {
         return Ok(None);
     }
-    result_type(&compile(arg, 0)?).map(Some)
+    result_type(&compile(arg, 0, cx)?).map(Some)
 }
 
 fn result_type(pattern: &Pattern) -> Result<Type, FunctionError> {
@@ -95,8 +144,8 @@ fn result(pattern: &Pattern, text: &str, groups: &Groups) -> Value {
     }
 }
 
-fn regex(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
-    let pattern = compile(&args[0], 0)?;
+fn regex(args: &[Value], _: &Type, cx: &dyn CallContext) -> Outcome {
+    let pattern = compile(&args[0], 0, cx)?;
     let text = text(&args[1]);
     match pattern.first(text) {
         Some(groups) => Ok(result(&pattern, text, &groups)),
@@ -104,8 +153,8 @@ fn regex(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
     }
 }
 
-fn regexall(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
-    let pattern = compile(&args[0], 0)?;
+fn regexall(args: &[Value], ty: &Type, cx: &dyn CallContext) -> Outcome {
+    let pattern = compile(&args[0], 0, cx)?;
     let text = text(&args[1]);
     let matches = pattern.all(text).take(MAX_ELEMENTS + 1);
     let found: Vec<Value> = matches.map(|groups| result(&pattern, text, &groups)).collect();
@@ -115,10 +164,59 @@ fn regexall(args: &[Value], ty: &Type, _: &dyn CallContext) -> Outcome {
     Ok(sequence(ty, found))
 }
 
-fn regex_replace(args: &[Value], _: &Type, _: &dyn CallContext) -> Outcome {
-    let pattern = compile(&args[1], 1)?;
+fn regex_replace(args: &[Value], _: &Type, cx: &dyn CallContext) -> Outcome {
+    let pattern = compile(&args[1], 1, cx)?;
     match pattern.replace_all(text(&args[0]), text(&args[2]), MAX_TEXT) {
         Some(replaced) => string(replaced),
         None => fail("the text with its replacements is too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::path::Path;
+
+    use super::*;
+    use crate::{MemoryWorld, World};
+
+    /// Has so many steps left.
+    struct Steps(MemoryWorld, Cell<usize>);
+
+    impl CallContext for Steps {
+        fn world(&self) -> &dyn World {
+            &self.0
+        }
+
+        fn root(&self) -> &Path {
+            Path::new("")
+        }
+
+        fn spend(&self, steps: usize) -> bool {
+            let left = self.1.get().checked_sub(steps);
+            self.1.set(left.unwrap_or(0));
+            left.is_some()
+        }
+    }
+
+    #[test]
+    fn a_pattern_costs_once_and_a_large_one_much() {
+        let pattern = Value::string(r"\pL{20}x");
+        let steps = Steps(MemoryWorld::default(), Cell::new(1_000_000));
+        assert!(compile(&pattern, 0, &steps).is_ok());
+        let left = steps.1.get();
+        assert!(left < 1_000_000);
+        assert!(compile(&pattern, 0, &steps).is_ok());
+        assert_eq!(steps.1.get(), left, "it was kept");
+        assert!(compile(&Value::string("x"), 0, &steps).is_ok());
+        assert!(1_000_000 - left > 5 * (left - steps.1.get()), "a small one costs little");
+    }
+
+    #[test]
+    fn patterns_cannot_be_compiled_without_end() {
+        let steps = Steps(MemoryWorld::default(), Cell::new(10));
+        let error = compile(&Value::string(r"\pL{20}y"), 1, &steps).unwrap_err();
+        assert_eq!(error.argument, Some(1));
+        assert!(error.message.contains("too large"));
     }
 }

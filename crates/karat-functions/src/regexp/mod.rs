@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 1000;
 /// The stack that the engine may need for each nested group, in bytes.
 const STACK_PER_GROUP: usize = 32 << 10;
 /// The largest compiled program, in bytes.
-const MAX_PROGRAM: usize = 64 << 20;
+pub(crate) const MAX_PROGRAM: usize = 64 << 20;
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
@@ -57,6 +57,11 @@ impl Pattern {
                 })
         })?;
         Ok(Self { engine, names: translator.names })
+    }
+
+    /// How much memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.engine.memory_usage()
     }
 
     /// The names of the groups, without the whole match.
