@@ -157,6 +157,7 @@ fn blocks_and_sources_do_not_multiply_without_end() {
                   labels = [\"q\"]\n content {}\n}\n}\n}";
     assert_eq!(told(blocks, "Too many dynamic blocks"), 1);
     assert_eq!(told(&blocks.replace("1000", "3"), "Too many dynamic blocks"), 0);
-    let sources = "sources = flatten([for i in range(300) : [for j in range(300) : \"source.t.a\"]])";
+    let sources =
+        "sources = flatten([for i in range(300) : [for j in range(300) : \"source.t.a\"]])";
     assert_eq!(told(sources, "Too many sources"), 1);
 }

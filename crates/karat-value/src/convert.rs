@@ -197,7 +197,8 @@ fn from_sequence(value: &Value, items: &[Value], want: &Type) -> Result<Value, C
     let at = |i: usize| move |error: ConvertError| error.within(PathStep::Index(i));
     let types = || items.iter().map(|item| item.ty().clone()).collect::<Vec<_>>();
     match want {
-        Type::Tuple(wants) => {
+        // Of an element of a collection of any type, nothing was asked before.
+        Type::Tuple(wants) if wants.len() == items.len() => {
             let pairs = items.iter().zip(wants.iter()).enumerate();
             let items: Result<Vec<Value>, _> =
                 pairs.map(|(i, (item, want))| convert_known(item, want).map_err(at(i))).collect();

@@ -254,3 +254,11 @@ fn leaves_can_be_replaced() {
     let masked = value.map_leaves(&mut { mask });
     assert_eq!(masked, object([("a", tuple([s("*"), n("1")])), ("b", s("*"))]));
 }
+
+#[test]
+fn elements_of_any_type_do_not_become_tuples_of_another_length() {
+    let none = Value::list(Type::list(Type::Dynamic), Vec::new());
+    let one = Value::set(Type::Bool, vec![Value::bool(false)]);
+    let set = Value::set(Type::Dynamic, vec![one, none, Value::dynamic()]);
+    assert!(convert(&set, &Type::set(Type::tuple([Type::Dynamic]))).is_err());
+}

@@ -61,11 +61,7 @@ thread_local! {
     static KEPT: RefCell<Vec<(String, Pattern)>> = const { RefCell::new(Vec::new()) };
 }
 
-fn compile(
-    arg: &Value,
-    position: usize,
-    cx: &dyn CallContext,
-) -> Result<Pattern, FunctionError> {
+fn compile(arg: &Value, position: usize, cx: &dyn CallContext) -> Result<Pattern, FunctionError> {
     let text = text(arg);
     if let Some(pattern) = kept(text) {
         return Ok(pattern);
