@@ -39,6 +39,8 @@ const LAYERS: &[&[&str]] = &[
         "karat-provisioners",
         "karat-postprocessors",
     ],
+    // 4: services
+    &["karat-lab"],
     // 5: edge
     &["karat-lsp", "karat"],
 ];

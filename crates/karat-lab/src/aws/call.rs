@@ -1,0 +1,83 @@
+//! What a service works with while it answers a call.
+
+use super::error::{AwsError, Result};
+use super::params::Params;
+use super::state::State;
+use crate::core::blocks::BlockStore;
+use crate::core::phase::{Millis, Phase, UNTIL_TOLD};
+use crate::core::records::Database;
+use crate::core::settings::Settings;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) account: String,
+    pub(crate) arn: String,
+    /// The unique id of the user or role session.
+    pub(crate) id: String,
+}
+
+/// What has to be done to the contents of snapshots once the call has succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Give a snapshot the blocks of another.
+    CopyBlocks { from: String, to: String },
+    /// Forget the blocks of a snapshot.
+    DropBlocks { snapshot: String },
+}
+
+/// A call under way.
+pub(crate) struct Call<'a> {
+    pub(crate) state: &'a mut State,
+    pub(crate) database: &'a Database,
+    pub(crate) blocks: &'a BlockStore,
+    pub(crate) settings: &'a Settings,
+    pub(crate) params: &'a Params,
+    pub(crate) action: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) caller: &'a Caller,
+    pub(crate) now: Millis,
+    /// What was made after this is not seen.
+    pub(crate) horizon: Millis,
+    /// What is made never leaves its first state.
+    pub(crate) stuck: bool,
+    pub(crate) jobs: &'a mut Vec<Job>,
+}
+
+impl Call<'_> {
+    /// The account that asks.
+    pub(crate) fn account(&self) -> &str {
+        &self.caller.account
+    }
+
+    /// A phase that lasts for a time.
+    pub(crate) fn phase<S: Copy + PartialEq>(&self, first: S, lasts: Millis, then: S) -> Phase<S> {
+        let due = if self.stuck { UNTIL_TOLD } else { self.now + lasts };
+        Phase::until(first, due, then)
+    }
+
+    /// Whether what was made at a time is seen already.
+    pub(crate) fn sees(&self, made: Millis) -> bool {
+        made <= self.horizon
+    }
+
+    /// An ARN of this region and account.
+    pub(crate) fn arn(&self, service: &str, rest: &str) -> String {
+        format!("arn:aws:{service}:{}:{}:{rest}", self.region, self.account())
+    }
+
+    /// An id is given and has the form of its kind.
+    pub(crate) fn check_id(&self, id: &str, prefix: &str, code: &str) -> Result<()> {
+        let digits = id.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
+        let good = digits.is_some_and(|d| {
+            (d.len() == 8 || d.len() == 17) && d.bytes().all(|b| b.is_ascii_hexdigit())
+        });
+        if good {
+            return Ok(());
+        }
+        Err(AwsError::new(
+            &format!("{code}.Malformed"),
+            format!("Invalid id: \"{id}\" (expecting \"{prefix}-...\")"),
+        ))
+    }
+}

@@ -1,0 +1,38 @@
+//! AWS over the core: its protocols, its services, its rules.
+//!
+//! | file | what |
+//! |---|---|
+//! | `request.rs`, `signature.rs` | a request, and whose it is |
+//! | `params.rs`, `node.rs`, `error.rs` | parameters of the query protocol, answers, errors |
+//! | `call.rs` | what a service works with: records, region, time, jobs |
+//! | `state.rs` | all records of the account |
+//! | `filters.rs`, `tags.rs` | what all resources have |
+//! | `ec2/` | EC2 |
+//! | `ebs.rs` | EBS direct |
+//! | `iam.rs`, `sts.rs`, `kms.rs`, `ssm.rs`, `secrets.rs` | the others |
+//! | `front.rs` | from a request to a service and back |
+//! | `audit.rs` | what is left over |
+
+pub mod audit;
+mod call;
+mod ebs;
+mod ec2;
+mod error;
+mod filters;
+mod front;
+mod iam;
+mod kms;
+mod node;
+mod params;
+mod request;
+mod secrets;
+mod signature;
+mod ssm;
+mod state;
+mod sts;
+mod tags;
+
+pub use ec2::actions as ec2_actions;
+pub(crate) use front::Front;
+pub use iam::actions as iam_actions;
+pub(crate) use request::Incoming;

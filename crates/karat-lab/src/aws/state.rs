@@ -1,0 +1,228 @@
+//! All records of the account.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Transaction;
+use serde::{Deserialize, Serialize};
+
+use super::ec2::model::{
+    Image, Instance, InternetGateway, KeyPair, LaunchTemplate, RouteTable, SecurityGroup, Snapshot,
+    Subnet, Volume, Vpc,
+};
+use super::filters::Tags;
+use crate::core::phase::Millis;
+use crate::core::records::{Database, DatabaseError, Record, Table};
+
+macro_rules! state {
+    ($($name:ident: $kind:ty),* $(,)?) => {
+        /// The tables.
+        #[derive(Debug, Default)]
+        pub(crate) struct State {
+            $(pub(crate) $name: Table<$kind>,)*
+        }
+
+        impl State {
+            pub(crate) fn load(database: &Database) -> Result<Self, DatabaseError> {
+                Ok(Self { $($name: Table::load(database)?,)* })
+            }
+
+            pub(crate) fn commit(&mut self, to: &Transaction<'_>) -> Result<(), DatabaseError> {
+                $(self.$name.commit(to)?;)*
+                Ok(())
+            }
+
+            pub(crate) fn settle(&mut self) {
+                $(self.$name.settle();)*
+            }
+
+            pub(crate) fn rollback(&mut self) {
+                $(self.$name.rollback();)*
+            }
+        }
+    };
+}
+
+state! {
+    vpcs: Vpc,
+    subnets: Subnet,
+    groups: SecurityGroup,
+    gateways: InternetGateway,
+    route_tables: RouteTable,
+    key_pairs: KeyPair,
+    images: Image,
+    snapshots: Snapshot,
+    volumes: Volume,
+    instances: Instance,
+    templates: LaunchTemplate,
+    regions: RegionSettings,
+    credentials: Credential,
+    roles: Role,
+    profiles: Profile,
+    keys: KmsKey,
+    aliases: KmsAlias,
+    parameters: Parameter,
+    secrets: Secret,
+    answers: Answered,
+}
+
+/// What is set for a region, and that its default network has been made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RegionSettings {
+    pub(crate) region: String,
+    pub(crate) encrypt: bool,
+    pub(crate) default_key: Option<String>,
+}
+
+/// Access key, and whom it stands for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Credential {
+    pub(crate) access_key: String,
+    pub(crate) secret: String,
+    #[serde(default)]
+    pub(crate) token: Option<String>,
+    pub(crate) arn: String,
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) expires: Option<Millis>,
+}
+
+/// An IAM role.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Role {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) path: String,
+    pub(crate) trust: String,
+    pub(crate) description: Option<String>,
+    pub(crate) max_session: u32,
+    pub(crate) created: Millis,
+    pub(crate) policies: BTreeMap<String, String>,
+    pub(crate) attached: Vec<String>,
+    pub(crate) tags: Tags,
+}
+
+/// An instance profile.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Profile {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) path: String,
+    pub(crate) created: Millis,
+    /// When its role was put in or taken out.
+    pub(crate) changed: Millis,
+    pub(crate) role: Option<String>,
+    pub(crate) tags: Tags,
+}
+
+/// A KMS key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct KmsKey {
+    pub(crate) id: String,
+    pub(crate) region: String,
+    pub(crate) arn: String,
+    pub(crate) description: String,
+    pub(crate) created: Millis,
+    /// Made and held by AWS.
+    pub(crate) managed: bool,
+    pub(crate) enabled: bool,
+    pub(crate) deletion: Option<Millis>,
+    /// 32 bytes, as hexadecimal digits.
+    pub(crate) material: String,
+    pub(crate) grants: BTreeMap<String, serde_json::Value>,
+    pub(crate) tags: Tags,
+}
+
+/// Another name of a KMS key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct KmsAlias {
+    pub(crate) name: String,
+    pub(crate) region: String,
+    pub(crate) key: String,
+    pub(crate) created: Millis,
+}
+
+/// A parameter of Systems Manager.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Parameter {
+    pub(crate) name: String,
+    pub(crate) region: String,
+    pub(crate) kind: String,
+    /// All versions, the oldest first: value and when it was set.
+    pub(crate) values: Vec<(String, Millis)>,
+    pub(crate) labels: BTreeMap<String, usize>,
+    pub(crate) key: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) tags: Tags,
+}
+
+/// A secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Secret {
+    pub(crate) name: String,
+    pub(crate) region: String,
+    pub(crate) arn: String,
+    pub(crate) description: Option<String>,
+    pub(crate) key: Option<String>,
+    pub(crate) created: Millis,
+    pub(crate) changed: Millis,
+    pub(crate) deletion: Option<Millis>,
+    pub(crate) versions: Vec<SecretVersion>,
+    pub(crate) tags: Tags,
+}
+
+/// A version of a secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SecretVersion {
+    pub(crate) id: String,
+    pub(crate) created: Millis,
+    pub(crate) text: Option<String>,
+    /// Base64.
+    pub(crate) binary: Option<String>,
+    pub(crate) stages: Vec<String>,
+}
+
+/// The answer to a request with a client token, given again when it is asked again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Answered {
+    /// Call, region and token.
+    pub(crate) key: String,
+    /// What was asked.
+    pub(crate) question: String,
+    pub(crate) answer: String,
+    pub(crate) made: Millis,
+}
+
+macro_rules! record {
+    ($($kind:ty => $name:literal, |$record:ident| $key:expr;)*) => {$(
+        impl Record for $kind {
+            const KIND: &'static str = $name;
+            fn key(&self) -> String {
+                let $record = self;
+                $key
+            }
+        }
+    )*};
+}
+
+record! {
+    Vpc => "vpc", |r| r.id.clone();
+    Subnet => "subnet", |r| r.id.clone();
+    SecurityGroup => "security-group", |r| r.id.clone();
+    InternetGateway => "internet-gateway", |r| r.id.clone();
+    RouteTable => "route-table", |r| r.id.clone();
+    KeyPair => "key-pair", |r| r.id.clone();
+    Image => "image", |r| format!("{}/{}", r.region, r.id);
+    Snapshot => "snapshot", |r| r.id.clone();
+    Volume => "volume", |r| r.id.clone();
+    Instance => "instance", |r| r.id.clone();
+    LaunchTemplate => "launch-template", |r| r.id.clone();
+    RegionSettings => "region", |r| r.region.clone();
+    Credential => "credential", |r| r.access_key.clone();
+    Role => "role", |r| r.name.clone();
+    Profile => "instance-profile", |r| r.name.clone();
+    KmsKey => "kms-key", |r| format!("{}/{}", r.region, r.id);
+    KmsAlias => "kms-alias", |r| format!("{}/{}", r.region, r.name);
+    Parameter => "parameter", |r| format!("{}/{}", r.region, r.name);
+    Secret => "secret", |r| format!("{}/{}", r.region, r.name);
+    Answered => "answered", |r| r.key.clone();
+}

@@ -1,0 +1,311 @@
+//! HTTP: in, routed, out; and the lab's own questions below `/_lab/`.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming as Body};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::audit::{self, Leftover};
+use crate::aws::{Front, Incoming};
+use crate::control::{self, Running, SECRET_HEADER};
+use crate::core::faults::Rule;
+use crate::core::phase::now;
+use crate::core::records::DatabaseError;
+use crate::core::settings::Settings;
+
+/// A body of more bytes is refused.
+const LARGEST: usize = 16 * 1024 * 1024;
+
+/// How a lab is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it keeps what it has, made if missing.
+    pub dir: PathBuf,
+    /// Where it serves; port 0 is any free one.
+    pub listen: SocketAddr,
+    /// What stands in its configuration file.
+    pub settings: Settings,
+}
+
+/// Why a lab does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// A folder or an address cannot be used.
+    #[error("cannot {what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The records cannot be used.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// Another lab has the folder.
+    #[error("a lab serves from this folder already, at {0}")]
+    Taken(String),
+}
+
+/// A lab that serves, as long as this lives.
+pub struct Lab {
+    running: Running,
+    shared: Arc<Shared>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Lab {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lab").field("address", &self.running.address).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Shared {
+    front: Front,
+    secret: String,
+    /// Somebody asked for the end.
+    ended: CancellationToken,
+}
+
+impl Lab {
+    /// Starts to serve.
+    ///
+    /// # Errors
+    /// When the folder, the records or the address cannot be used, or another lab has the folder.
+    pub async fn start(options: Options) -> Result<Self, LabError> {
+        let Options { dir, listen, mut settings } = options;
+        let failed = |what: String| move |source| LabError::Io { what, source };
+        std::fs::create_dir_all(&dir).map_err(failed(format!("make {}", dir.display())))?;
+        if let Some(other) = control::find(&dir) {
+            return Err(LabError::Taken(other.url()));
+        }
+        // The secrets of the account lie here.
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&dir, private)
+            .map_err(failed(format!("close {} to others", dir.display())))?;
+        settings.dir = dir.clone();
+        let region = settings.region.clone();
+        let front = Front::open(settings)?;
+        let credential = front.main_credential();
+        let (access_key, secret_key) =
+            credential.map(|c| (c.access_key, c.secret)).unwrap_or_default();
+        let listener =
+            TcpListener::bind(listen).await.map_err(failed(format!("serve at {listen}")))?;
+        let address = listener.local_addr().map_err(failed("serve".into()))?;
+        let pid = std::process::id();
+        let running = Running {
+            pid,
+            started: control::start_time(pid).unwrap_or(0),
+            address,
+            access_key,
+            secret_key: secret_key.clone(),
+            region,
+        };
+        running.write(&dir).map_err(failed(format!("write in {}", dir.display())))?;
+        let shared =
+            Arc::new(Shared { front, secret: secret_key, ended: CancellationToken::new() });
+        let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Ok(Self { running, shared, task })
+    }
+
+    /// How clients find it.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// What is left over in the account.
+    #[must_use]
+    pub fn audit(&self) -> Vec<Leftover> {
+        self.shared.audit()
+    }
+
+    /// Adds a fault; gives its id.
+    ///
+    /// # Errors
+    /// When the rule says what cannot be.
+    pub fn add_fault(&self, rule: Rule) -> Result<String, String> {
+        self.shared.front.lock().faults.add(rule)
+    }
+
+    /// Waits until somebody asks the lab to end.
+    pub async fn ended(&self) {
+        self.shared.ended.cancelled().await;
+    }
+
+    /// Ends it. What it knows stays in its folder.
+    ///
+    /// # Errors
+    /// When the file by which it is found cannot be removed.
+    pub fn stop(self) -> io::Result<()> {
+        control::forget(&self.shared.front.settings.dir)
+    }
+}
+
+impl Shared {
+    fn audit(&self) -> Vec<Leftover> {
+        let inner = self.front.lock();
+        audit::leftovers(&inner.state, &self.front.settings.account, now())
+    }
+
+    fn status(&self, address: Option<&str>) -> Value {
+        let inner = self.front.lock();
+        let state = &inner.state;
+        let settings = &self.front.settings;
+        let base: Vec<Value> = self
+            .front
+            .images
+            .iter()
+            .map(|e| json!({ "name": e.name, "owner": e.owner, "id": e.id }))
+            .collect();
+        json!({
+            "address": address,
+            "account": settings.account,
+            "region": settings.region,
+            "instances": state.instances.iter().filter(|i| !i.phase.at(now()).is_ending()).count(),
+            "images": state.images.iter().filter(|i| i.owner == settings.account).count(),
+            "snapshots": state.snapshots.iter().filter(|s| s.owner == settings.account).count(),
+            "faults": inner.faults.rules().count(),
+            "base_images": base,
+        })
+    }
+
+    /// Answers one of the lab's own questions.
+    fn own(&self, request: &Incoming) -> (u16, Value) {
+        if request.header(SECRET_HEADER).as_deref() != Some(&self.secret) {
+            return (403, json!({ "error": "the secret is missing or wrong" }));
+        }
+        let path = request.path.trim_start_matches("/_lab/");
+        match (request.method.as_str(), path) {
+            ("GET", "status") => (200, self.status(request.header("host").as_deref())),
+            ("GET", "audit") => (200, json!(self.audit())),
+            ("GET", "faults") => {
+                let inner = self.front.lock();
+                (200, json!(inner.faults.rules().collect::<Vec<_>>()))
+            }
+            ("POST", "faults") => match serde_json::from_slice::<Rule>(&request.body) {
+                Err(e) => (400, json!({ "error": e.to_string() })),
+                Ok(rule) => match self.front.lock().faults.add(rule) {
+                    Ok(id) => (200, json!({ "id": id })),
+                    Err(text) => (400, json!({ "error": text })),
+                },
+            },
+            ("DELETE", "faults") => {
+                let id = request.query_value("id");
+                let cleared = self.front.lock().faults.clear(id.as_deref());
+                (200, json!({ "cleared": cleared }))
+            }
+            ("POST", "down") => {
+                self.ended.cancel();
+                (200, json!({}))
+            }
+            _ => (404, json!({ "error": "there is no such question" })),
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Too many open files, say: others may close some.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        let _ = stream.set_nodelay(true);
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let service = service_fn(move |request| respond(Arc::clone(&shared), request));
+            // A connection that breaks off is the client's business.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// That there will be no answer: the connection is closed.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is lost, as asked for")]
+struct Lost;
+
+impl From<Infallible> for Lost {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+async fn respond(
+    shared: Arc<Shared>,
+    request: Request<Body>,
+) -> Result<Response<Full<Bytes>>, Lost> {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, LARGEST).collect().await else {
+        return Ok(response(413, Vec::new(), b"the body is too large or broke off".to_vec()));
+    };
+    let header = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let request = Incoming {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers.iter().map(header).collect(),
+        body: body.to_bytes().to_vec(),
+    };
+    if request.path.starts_with("/_lab/") {
+        let (status, body) = shared.own(&request);
+        let kind = vec![("content-type", "application/json".to_owned())];
+        return Ok(response(status, kind, body.to_string().into_bytes()));
+    }
+    let answering = Arc::clone(&shared);
+    // Records are written to a file, keys are made: not for a thread that others wait for.
+    let answer = tokio::task::spawn_blocking(move || answering.front.answer(&request)).await;
+    let Ok(answer) = answer else {
+        return Ok(response(500, Vec::new(), b"the lab failed".to_vec()));
+    };
+    if !answer.delay.is_zero() {
+        tokio::time::sleep(answer.delay).await;
+    }
+    if answer.lost {
+        return Err(Lost);
+    }
+    Ok(response(answer.status, answer.headers, answer.body))
+}
+
+fn response(
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
