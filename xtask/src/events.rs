@@ -12,6 +12,7 @@ and new fields may come; a reader should pass over those that it does not know.\
 | `seq` | Counts up from 1 within a run. |\n\
 | `time` | Milliseconds since 1970, UTC. |\n\
 | `build` | The build that it belongs to, such as `base.machine.debian`; absent for the run itself. |\n\
+| `place` | The place of that build in `builds` of `run_started`, from 0: several builds may have one name. |\n\
 | `type` | What happened: one of the types below. |\n";
 
 /// A variant of an enum, or a field of one: its name in Rust, its type if it is a field, its text.

@@ -54,9 +54,9 @@ const LANGUAGE: &[&str] = &[
     "karat-value",
     "karat-functions",
     "karat-eval",
-    "karat-text",
     "karat-config-derive",
     "karat-config",
+    "karat-text",
     "karat-legacy",
     "karat-template",
 ];

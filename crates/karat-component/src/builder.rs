@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use karat_config::{Body, Config, Schema};
+use karat_config::{Body, Config, NameRules, Schema};
 use karat_hcl::diag::Diagnostics;
 use karat_saga::{Outputs, Saga, SagaError, Services, StepError, StepRegistry};
 use karat_value::Value;
@@ -48,6 +48,9 @@ pub struct BuildInfo {
     pub template_dir: PathBuf,
     /// The template itself.
     pub template_path: PathBuf,
+    /// Whether it is a legacy JSON template.
+    #[serde(default)]
+    pub legacy: bool,
     /// The run's UUID, which Packer calls `PackerRunUUID`.
     pub run_uuid: String,
     /// Whether `-force` was given.
@@ -63,6 +66,16 @@ pub struct BuildInfo {
     /// made. `None` outside of a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temporary_folder: Option<PathBuf>,
+}
+
+impl BuildInfo {
+    /// What to do about a local file that is not there, in the template's own language.
+    pub fn path_hint(&self) -> String {
+        let folder = if self.legacy { "{{template_dir}}" } else { "${path.root}" };
+        format!(
+            "Paths start at the folder that the command is run in; \"{folder}/…\" starts at the template."
+        )
+    }
 }
 
 /// What a builder lays out its steps with: everything that has to be chosen before the first side
@@ -101,6 +114,9 @@ pub type Generated = BTreeMap<String, Value>;
 pub trait Builder: fmt::Debug + Send + Sync + 'static {
     /// The type in a template: `source "TYPE" "name"`.
     const TYPE: &'static str;
+
+    /// The rules for the names of its images, where `{{ clean_resource_name }}` is to be had.
+    const NAMES: Option<NameRules> = None;
 
     /// What the user writes.
     type Config: Config + Send;
@@ -254,7 +270,7 @@ impl<B: Builder> DynBuilder for B {
     }
 
     fn schema(&self) -> Schema {
-        B::Config::schema()
+        Schema { names: B::NAMES, ..B::Config::schema() }
     }
 
     fn generated(&self) -> &[&'static str] {

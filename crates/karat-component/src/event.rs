@@ -21,6 +21,9 @@ pub struct Event {
     /// The build that it belongs to (`null.a`, `base.machine.debian`); none for the run itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Arc<str>>,
+    /// Its place among the builds of [`EventKind::RunStarted`], from 0: several may have one name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<usize>,
     /// What happened.
     #[serde(flatten)]
     pub kind: EventKind,
@@ -195,6 +198,7 @@ type Consumer = dyn Fn(Event) + Send + Sync;
 pub struct Events {
     inner: Arc<Inner>,
     build: Option<Arc<str>>,
+    place: Option<usize>,
 }
 
 struct Inner {
@@ -213,7 +217,7 @@ impl Events {
     /// A stream that ends in `consumer`, which must not block for long.
     pub fn new(masker: Masker, consumer: impl Fn(Event) + Send + Sync + 'static) -> Self {
         let inner = Inner { consumer: Box::new(consumer), masker, seq: AtomicU64::new(0) };
-        Self { inner: Arc::new(inner), build: None }
+        Self { inner: Arc::new(inner), build: None, place: None }
     }
 
     /// A stream that goes nowhere.
@@ -224,7 +228,13 @@ impl Events {
     /// The same stream, with events that belong to `build`.
     #[must_use]
     pub fn for_build(&self, build: impl Into<Arc<str>>) -> Self {
-        Self { inner: Arc::clone(&self.inner), build: Some(build.into()) }
+        Self { inner: Arc::clone(&self.inner), build: Some(build.into()), place: None }
+    }
+
+    /// The same stream, with events that belong to the build at `place` of the run.
+    #[must_use]
+    pub fn for_build_at(&self, place: usize, build: impl Into<Arc<str>>) -> Self {
+        Self { place: Some(place), ..self.for_build(build) }
     }
 
     /// The masker that this stream goes through.
@@ -241,6 +251,7 @@ impl Events {
                 masker if masker.is_empty() => Arc::clone(build),
                 masker => masker.mask(build).into(),
             }),
+            place: self.place,
             kind: self.masked(kind),
         };
         (self.inner.consumer)(event);
@@ -330,6 +341,7 @@ mod tests {
             seq: 1,
             time: SystemTime::UNIX_EPOCH + Duration::from_millis(1234),
             build: Some("null.a".into()),
+            place: Some(1),
             kind: EventKind::BuildFinished {
                 outcome: Outcome::Finished,
                 duration: Duration::from_millis(1500),

@@ -1,4 +1,5 @@
-//! The table of plugins: where each is published and what it brings.
+//! The table of plugins: where each is published and what it brings, as the plugin's own main file
+//! registers it.
 
 use crate::plugins::KnownPlugin;
 
@@ -83,11 +84,13 @@ pub(crate) const KNOWN: &[KnownPlugin] = &[
         post_processors: &["amazon-ami-management"],
         ..plugin("github.com/wata727/amazon-ami-management")
     },
-    sources(
+    with_posts(
         "github.com/veertuinc/veertu-anka",
-        &["veertu-anka-registry-push", "veertu-anka-vm-clone", "veertu-anka-vm-create"],
+        &["veertu-anka-vm-clone", "veertu-anka-vm-create"],
+        &["veertu-anka-registry-push"],
     ),
     provisioners("github.com/hashicorp/ansible", &["ansible", "ansible-local"]),
+    with_posts("github.com/solo-io/arm-image", &["arm-image"], &["arm-image"]),
     KnownPlugin {
         sources: &["azure-arm", "azure-chroot", "azure-dtl"],
         provisioners: &["azure-dtlartifact"],
@@ -96,6 +99,7 @@ pub(crate) const KNOWN: &[KnownPlugin] = &[
     },
     provisioners("github.com/hashicorp/chef", &["chef-client", "chef-solo"]),
     sources("github.com/hashicorp/cloudstack", &["cloudstack"]),
+    provisioners("github.com/mondoohq/cnspec", &["cnspec"]),
     provisioners("github.com/hashicorp/converge", &["converge"]),
     sources("github.com/michalfita/cross", &["cross"]),
     KnownPlugin {
@@ -112,22 +116,27 @@ pub(crate) const KNOWN: &[KnownPlugin] = &[
     with_posts("github.com/exoscale/exoscale", &["exoscale"], &["exoscale-import"]),
     data_sources("github.com/joomcode/external", &["external", "external-raw"]),
     data_sources("github.com/ethanmdavidson/git", &["git-commit", "git-repository", "git-tree"]),
-    with_posts(
-        "github.com/hashicorp/googlecompute",
-        &["googlecompute"],
-        &["googlecompute-export", "googlecompute-import"],
-    ),
+    KnownPlugin {
+        sources: &["googlecompute"],
+        post_processors: &["googlecompute-export", "googlecompute-import"],
+        data_sources: &[
+            "googlecompute-image",
+            "googlecompute-parametermanager",
+            "googlecompute-secretsmanager",
+        ],
+        ..plugin("github.com/hashicorp/googlecompute")
+    },
     provisioners("github.com/YaleUniversity/goss", &["goss"]),
     sources("github.com/gridscale/gridscale", &["gridscale"]),
-    KnownPlugin {
-        sources: &["hcloud"],
-        data_sources: &["hcloud-image"],
-        ..plugin("github.com/hetznercloud/hcloud")
-    },
-    sources("github.com/huaweicloud/huaweicloud", &["huaweicloud-ecs"]),
+    sources("github.com/hetznercloud/hcloud", &["hcloud"]),
+    with_posts("github.com/huaweicloud/huaweicloud", &["huaweicloud-ecs"], &["huaweicloud-import"]),
     sources("github.com/hashicorp/hyperone", &["hyperone"]),
     sources("github.com/hashicorp/hyperv", &["hyperv-iso", "hyperv-vmcx"]),
-    sources("github.com/IBM/ibmcloud", &["ibmcloud-classic", "ibmcloud-vpc"]),
+    with_posts(
+        "github.com/IBM/ibmcloud",
+        &["ibmcloud-classic", "ibmcloud-vpc"],
+        &["ibmcloud-export-image"],
+    ),
     provisioners("github.com/hashicorp/inspec", &["inspec"]),
     sources("github.com/hashicorp/jdcloud", &["jdcloud"]),
     sources("github.com/hashicorp/kubevirt", &["kubevirt-iso"]),
@@ -139,15 +148,27 @@ pub(crate) const KNOWN: &[KnownPlugin] = &[
     },
     sources("github.com/hashicorp/lxc", &["lxc"]),
     sources("github.com/hashicorp/lxd", &["lxd"]),
+    sources("github.com/macstadium/macstadium-orka", &["macstadium-orka"]),
     sources("github.com/hashicorp/ncloud", &["ncloud"]),
     sources("github.com/nutanix-cloud-native/nutanix", &["nutanix"]),
     sources("github.com/hashicorp/oneandone", &["oneandone"]),
     sources("github.com/hashicorp/openstack", &["openstack"]),
     sources("github.com/hashicorp/oracle", &["oracle-classic", "oracle-oci"]),
-    sources(
-        "github.com/outscale/outscale",
-        &["outscale-bsu", "outscale-bsusurrogate", "outscale-bsuvolume", "outscale-chroot"],
-    ),
+    KnownPlugin {
+        sources: &[
+            "outscale-bsu",
+            "outscale-bsusurrogate",
+            "outscale-bsuvolume",
+            "outscale-chroot",
+        ],
+        data_sources: &["outscale-omi"],
+        ..plugin("github.com/outscale/outscale")
+    },
+    KnownPlugin {
+        sources: &["oxide-instance"],
+        data_sources: &["oxide-image"],
+        ..plugin("github.com/oxidecomputer/oxide")
+    },
     sources(
         "github.com/Parallels/parallels",
         &["parallels-ipsw", "parallels-iso", "parallels-macvm", "parallels-pvm"],
@@ -156,14 +177,17 @@ pub(crate) const KNOWN: &[KnownPlugin] = &[
     sources("github.com/hashicorp/proxmox", &["proxmox", "proxmox-clone", "proxmox-iso"]),
     provisioners("github.com/hashicorp/puppet", &["puppet-masterless", "puppet-server"]),
     sources("github.com/hashicorp/qemu", &["qemu"]),
+    sources("github.com/sacloud/sakuracloud", &["sakuracloud"]),
     provisioners("github.com/hashicorp/salt", &["salt-masterless"]),
     sources("github.com/scaleway/scaleway", &["scaleway"]),
     data_sources("github.com/ivoronin/sshkey", &["sshkey"]),
     sources("github.com/cirruslabs/tart", &["tart-cli"]),
     sources("github.com/hashicorp/tencentcloud", &["tencentcloud-cvm"]),
+    provisioners("github.com/mschuchard/testinfra", &["testinfra"]),
     sources("github.com/hashicorp/triton", &["triton"]),
-    with_posts("github.com/hashicorp/ucloud", &["ucloud-uhost"], &["ucloud-import"]),
+    with_posts("github.com/ucloud/ucloud", &["ucloud-uhost"], &["ucloud-import"]),
     with_posts("github.com/UpCloudLtd/upcloud", &["upcloud"], &["upcloud-import"]),
+    with_posts("github.com/naveenrajm7/utm", &["utm-utm"], &["utm-zip"]),
     with_posts(
         "github.com/hashicorp/vagrant",
         &["vagrant"],

@@ -158,6 +158,26 @@ mod tests {
     }
 
     #[test]
+    fn components_stand_with_the_plugins_that_register_them() {
+        use ComponentKind::{DataSource, PostProcessor, Provisioner, Source};
+        for (kind, type_name, source) in [
+            (PostProcessor, "veertu-anka-registry-push", "github.com/veertuinc/veertu-anka"),
+            (DataSource, "googlecompute-image", "github.com/hashicorp/googlecompute"),
+            (PostProcessor, "ibmcloud-export-image", "github.com/IBM/ibmcloud"),
+            (DataSource, "outscale-omi", "github.com/outscale/outscale"),
+            (Source, "arm-image", "github.com/solo-io/arm-image"),
+            (PostProcessor, "arm-image", "github.com/solo-io/arm-image"),
+            (Provisioner, "cnspec", "github.com/mondoohq/cnspec"),
+            (PostProcessor, "ucloud-import", "github.com/ucloud/ucloud"),
+        ] {
+            let plugin = plugin_of(kind, type_name).map(|plugin| plugin.source);
+            assert_eq!(plugin, Some(source), "{type_name}");
+        }
+        assert_eq!(plugin_of(DataSource, "hcloud-image"), None);
+        assert_eq!(plugin_of(Source, "veertu-anka-registry-push"), None);
+    }
+
+    #[test]
     fn a_plugin_may_be_called_otherwise() {
         let source = "github.com/hashicorp/amazon";
         assert_eq!(own_type("aws", source, "aws-ebs").as_deref(), Some("amazon-ebs"));

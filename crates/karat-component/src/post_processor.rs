@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use karat_config::{Body, Config, Schema};
+use karat_config::{Body, Config, NameRules, Schema};
 use karat_hcl::diag::Diagnostics;
 use karat_saga::Services;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,9 @@ pub struct Processed {
 pub trait PostProcessor: fmt::Debug + Send + Sync + 'static {
     /// The type in a template: `post-processor "TYPE"`.
     const TYPE: &'static str;
+
+    /// The rules for the names of its images, where `{{ clean_resource_name }}` is to be had.
+    const NAMES: Option<NameRules> = None;
 
     /// What the user writes.
     type Config: Config + Send;
@@ -108,7 +111,7 @@ impl<P: PostProcessor> DynPostProcessor for P {
     }
 
     fn schema(&self) -> Schema {
-        P::Config::schema()
+        Schema { names: P::NAMES, ..P::Config::schema() }
     }
 
     fn prepare(

@@ -66,7 +66,10 @@ fn expand(input: &DeriveInput) -> syn::Result<Tokens> {
         impl #impl_generics ::karat_config::Config for #name #type_generics #where_clause {
             fn schema() -> ::karat_config::Schema {
                 let mut schema =
-                    ::karat_config::Schema { doc: #doc.to_owned(), options: ::std::vec::Vec::new() };
+                    ::karat_config::Schema {
+                        doc: #doc.to_owned(),
+                        ..::core::default::Default::default()
+                    };
                 #(#schema)*
                 schema
             }

@@ -25,6 +25,7 @@ mod body;
 mod decode;
 mod duration;
 mod kind;
+mod names;
 mod schema;
 
 pub use body::{Attribute, Block, Body};
@@ -32,4 +33,5 @@ pub use decode::{Config, Decoder, OptionValue};
 pub use duration::{Duration, DurationError};
 pub use karat_config_derive::Config;
 pub use kind::ComponentKind;
+pub use names::NameRules;
 pub use schema::{OptionKind, OptionSchema, OptionType, Schema};

@@ -4,6 +4,8 @@ use karat_hcl::diag::closest;
 use karat_value::Type;
 use serde::Serialize;
 
+use crate::NameRules;
+
 /// All options of one kind of block.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Schema {
@@ -11,6 +13,10 @@ pub struct Schema {
     pub doc: String,
     /// The options in the order in which the manual shows them.
     pub options: Vec<OptionSchema>,
+    /// The rules of `{{ clean_resource_name }}` in the options; without any the function is not
+    /// there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<NameRules>,
 }
 
 /// One option.

@@ -126,7 +126,7 @@ impl Engine {
         let (fingerprint, _) = fingerprints(&preparer, &extra).map_err(fail)?;
         let needs: BTreeSet<String> =
             request.graph.needs(index).iter().map(|i| request.builds[*i].target.clone()).collect();
-        let record = records.load(&request.template_path, &build.target);
+        let record = records.load(&request.template_path, &build.key);
         let changes = record
             .as_ref()
             .map(|r| fingerprint.changes_since(&r.fingerprint.inputs))
@@ -180,7 +180,7 @@ fn validate_build(preparer: &Preparer) -> Diagnostics {
         take(preparer.post_processor(block, None).map(drop));
     }
     for (body, schema) in preparer.bodies() {
-        missing_files(&body, &schema, &mut diags);
+        missing_files(&body, &schema, &preparer.info.path_hint(), &mut diags);
     }
     diags
 }

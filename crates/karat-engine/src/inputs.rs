@@ -68,8 +68,8 @@ fn field(hasher: &mut Sha256, bytes: &[u8]) {
     hasher.update(bytes);
 }
 
-/// Reports input files that are not there.
-pub(crate) fn missing_files(body: &Body, schema: &Schema, diags: &mut Diagnostics) {
+/// Reports input files that are not there, and what to do about it.
+pub(crate) fn missing_files(body: &Body, schema: &Schema, hint: &str, diags: &mut Diagnostics) {
     if reads_elsewhere(body) {
         return;
     }
@@ -87,8 +87,11 @@ pub(crate) fn missing_files(body: &Body, schema: &Schema, diags: &mut Diagnostic
             diags.push(
                 Diagnostic::error("File not found")
                     .at(attribute.value_span)
-                    .detail(format!("\"{name}\" names \"{}\", which does not exist.", path.display()))
-                    .hint("Paths start at the folder that the command is run in; \"${path.root}/…\" starts at the template."),
+                    .detail(format!(
+                        "\"{name}\" names \"{}\", which does not exist.",
+                        path.display()
+                    ))
+                    .hint(hint),
             );
         }
     }

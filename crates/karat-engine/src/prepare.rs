@@ -134,18 +134,22 @@ impl Preparer {
         if found.is_none_or(|provisioner| provisioner.is_local()) {
             return Ok(());
         }
+        let leave_out = if self.template.legacy().is_some() {
+            format!("\"except\": [\"{}\"]", self.build.local_name)
+        } else {
+            format!("except = [\"{}.{}\"]", self.build.source_type, self.build.local_name)
+        };
         Err(Diagnostic::warning("Provisioner without a machine")
             .at(component.type_span)
-            .also(self.build.span, "this source reaches no machine")
+            .also(self.build.span, format!("this {} reaches no machine", self.source_word()))
             .detail(format!(
                 "The provisioner \"{}\" works on a machine, and {} has none: its communicator is \
                  \"none\". The build will fail there.",
                 component.type_name, self.build.target
             ))
             .hint(format!(
-                "Leave it out for this source by except = [\"{}.{}\"], or run it here by \
-                 \"shell-local\".",
-                self.build.source_type, self.build.local_name
+                "Leave it out for this {} by {leave_out}, or run it here by \"shell-local\".",
+                self.source_word()
             ))
             .into())
     }

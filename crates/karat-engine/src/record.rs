@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 pub struct Record {
     /// Version of this form.
     pub version: u32,
-    /// The build, as the user sees it.
-    pub target: String,
+    /// What tells the build apart from the template's others.
+    #[serde(rename = "target")]
+    pub key: String,
     /// The template's real path when it was built.
     pub template: PathBuf,
     /// What went into it.
@@ -41,16 +42,16 @@ const VERSION: u32 = 2;
 impl Record {
     /// A record in today's form.
     pub(crate) fn new(
-        (template, target): (&Path, &str),
+        (template, key): (&Path, &str),
         fingerprint: Fingerprint,
         artifact: Artifact,
         chains: String,
         artifacts: Vec<Artifact>,
         run: String,
     ) -> Self {
-        let target = target.to_owned();
+        let key = key.to_owned();
         let template = real(template);
-        Self { version: VERSION, target, template, fingerprint, artifact, chains, artifacts, run }
+        Self { version: VERSION, key, template, fingerprint, artifact, chains, artifacts, run }
     }
 
     /// Whether a secret is in it. Masked, it would name something else than what was made.
@@ -74,20 +75,20 @@ impl Records {
     }
 
     /// The file that holds a build's record: builds are told apart by the template's real path
-    /// and their target.
-    fn path(&self, template: &Path, target: &str) -> PathBuf {
+    /// and their keys.
+    fn path(&self, template: &Path, key: &str) -> PathBuf {
         let template = real(template);
-        let digest = Sha256::digest(format!("{}\n{target}", template.display()));
+        let digest = Sha256::digest(format!("{}\n{key}", template.display()));
         let name: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
         self.dir.join(format!("{name}.json"))
     }
 
     /// What the build made last. A record that is missing, damaged or of another version is none:
     /// the build is made anew.
-    pub fn load(&self, template: &Path, target: &str) -> Option<Record> {
-        let text = std::fs::read(self.path(template, target)).ok()?;
+    pub fn load(&self, template: &Path, key: &str) -> Option<Record> {
+        let text = std::fs::read(self.path(template, key)).ok()?;
         let record: Record = serde_json::from_slice(&text).ok()?;
-        (record.version == VERSION && record.target == target).then_some(record)
+        (record.version == VERSION && record.key == key).then_some(record)
     }
 
     /// All records that can be read.
@@ -104,7 +105,7 @@ impl Records {
     /// When a record cannot be removed.
     pub fn prune(&self) -> io::Result<()> {
         for record in self.all().iter().filter(|record| !record.template.exists()) {
-            std::fs::remove_file(self.path(&record.template, &record.target))?;
+            std::fs::remove_file(self.path(&record.template, &record.key))?;
         }
         Ok(())
     }
@@ -118,7 +119,7 @@ impl Records {
         let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         serde_json::to_writer(&mut file, record)?;
         file.write_all(b"\n")?;
-        file.persist(self.path(template, &record.target)).map_err(|e| e.error)?;
+        file.persist(self.path(template, &record.key)).map_err(|e| e.error)?;
         Ok(())
     }
 }

@@ -221,8 +221,9 @@ impl Engine {
                 request.graph.needs(index).iter().map(|i| (*i, watches[*i].clone())).collect();
             let (engine, request, slots) = (self.clone(), Arc::clone(&request), Arc::clone(&slots));
             let (hold, cancellation) = (Arc::clone(hold), cancellation.clone());
-            let target = request.builds[index].target.as_str();
-            let (events, saga) = (events.for_build(target), found.remove(target));
+            let build = &request.builds[index];
+            let events = events.for_build_at(index, build.target.as_str());
+            let saga = found.remove(&build.key);
             tasks.spawn(async move {
                 let ended = engine
                     .one(index, request, needs, saga, slots, hold, events, cancellation)
@@ -315,6 +316,7 @@ pub(crate) fn build_info(request: &RunRequest, build: &Build, run: &str) -> Buil
         local_name: build.local_name.clone(),
         template_dir: request.template_dir.clone(),
         template_path: request.template_path.clone(),
+        legacy: request.template.legacy().is_some(),
         run_uuid: run.to_owned(),
         force: request.options.force,
         debug: request.options.debug,

@@ -142,7 +142,7 @@ impl Task {
                     .left
                     .iter()
                     .map(|l| {
-                        format!("{}: step {} ({}): {}", self.build.target, l.node, l.kind, l.error)
+                        format!("{}: step {} ({}): {}", self.build.key, l.node, l.kind, l.error)
                     })
                     .collect();
                 failure_text(&failure)
@@ -207,7 +207,7 @@ impl Task {
     /// What the build made, if the run that is resumed had got to its end already.
     fn done_before(&self, records: &Records) -> Option<Made> {
         self.saga.filter(|(_, state)| *state == SagaState::Succeeded)?;
-        let record = records.load(&self.request.template_path, &self.build.target)?;
+        let record = records.load(&self.request.template_path, &self.build.key)?;
         let same = record.run == self.hold.id().to_string();
         same.then(|| Made::well(Outcome::Reused, Some(record.artifact), record.artifacts))
     }
@@ -232,7 +232,7 @@ impl Task {
     /// Names the temporary things of this build in this run: the same one when the run is resumed,
     /// so that the same steps are laid out.
     fn token(&self) -> String {
-        let digest = Sha256::digest(format!("{}\n{}", self.info.run_uuid, self.build.target));
+        let digest = Sha256::digest(format!("{}\n{}", self.info.run_uuid, self.build.key));
         digest.iter().take(13).map(|byte| format!("{byte:02x}")).collect()
     }
 
@@ -283,7 +283,7 @@ impl Task {
         if self.info.force || unfinished || !prepared.reusable() || !fingerprint.open.is_empty() {
             return None;
         }
-        let record = records.load(&self.request.template_path, &self.build.target)?;
+        let record = records.load(&self.request.template_path, &self.build.key)?;
         if record.fingerprint.digest != fingerprint.digest
             || !builder.is_intact(&record.artifact, &self.engine.services).await
         {
@@ -364,7 +364,7 @@ impl Task {
     /// The saga with steps that say when they begin, and wait for the person with `-debug`.
     fn watched(&self, saga: Saga, prompt: Option<Arc<dyn Prompt>>) -> Result<Saga, Stop> {
         let prompt = prompt.filter(|_| self.info.debug);
-        let mut builder = Saga::new(&self.build.target);
+        let mut builder = Saga::new(&self.build.key);
         for node in saga.nodes() {
             let step = Watched {
                 step: Arc::clone(&node.step),
@@ -447,7 +447,7 @@ impl Task {
         }
         if errors.is_empty() {
             let record = Record::new(
-                (&self.request.template_path, &self.build.target),
+                (&self.request.template_path, &self.build.key),
                 fingerprint,
                 artifact.clone(),
                 chains,

@@ -122,6 +122,13 @@ pub(crate) fn text_at(expr: &Expr, offset: usize) -> Option<(&str, Span)> {
     found
 }
 
+/// All texts in quotes, without holes, of an expression.
+pub(crate) fn texts(expr: &Expr) -> Vec<(&str, Span)> {
+    let mut found = Vec::new();
+    walk(expr, &mut |expr| found.extend(expr.as_literal_str().map(|text| (text, expr.span))));
+    found
+}
+
 fn walk<'a>(expr: &'a Expr, f: &mut dyn FnMut(&'a Expr)) {
     f(expr);
     expr.each_child(&mut |child| walk(child, f));

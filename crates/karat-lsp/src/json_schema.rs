@@ -248,8 +248,8 @@ mod tests {
     #[test]
     fn options_of_components_are_in_their_places() {
         let inner = Schema {
-            doc: String::new(),
             options: vec![option("size", OptionType::Attribute(Type::Number), false)],
+            ..Schema::default()
         };
         let schema = Schema {
             doc: "Runs things.".into(),
@@ -257,6 +257,7 @@ mod tests {
                 option("inline", OptionType::Attribute(Type::list(Type::String)), true),
                 option("disk", OptionType::Blocks(inner), false),
             ],
+            ..Schema::default()
         };
         let component = |kind| Component {
             kind,

@@ -25,7 +25,7 @@ fn blocks(name: &str, doc: &str) -> OptionSchema {
 }
 
 fn schema(doc: &str, options: Vec<OptionSchema>) -> Schema {
-    Schema { doc: doc.to_owned(), options }
+    Schema { doc: doc.to_owned(), options, ..Schema::default() }
 }
 
 /// What stands at the top level of a file.

@@ -12,6 +12,7 @@
 //! | `index.rs` | what the files of a template declare |
 //! | `problems.rs` | what is wrong, in the words of the protocol |
 //! | `json_schema.rs` | [`json_schema()`], for editors that know no language server |
+//! | `names.rs` | all places that name one thing, for references and renaming |
 //! | `completion.rs`, `hover.rs`, `definition.rs`, `symbols.rs` | one answer each |
 
 mod catalog;
@@ -23,6 +24,7 @@ mod hover;
 mod index;
 mod json_schema;
 mod language;
+mod names;
 mod problems;
 mod server;
 mod symbols;

@@ -1,6 +1,6 @@
 //! The protocol.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use karat_hcl::diag::{Diagnostics, SourceMap};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tower_lsp_server::jsonrpc::Result;
+use tower_lsp_server::jsonrpc::{Error, Result};
 use tower_lsp_server::ls_types::{
     CompletionOptions, CompletionParams, CompletionResponse, DidChangeTextDocumentParams,
     DidCloseTextDocumentParams, DidOpenTextDocumentParams, DidSaveTextDocumentParams,
     DocumentFormattingParams, DocumentSymbolParams, DocumentSymbolResponse, GotoDefinitionParams,
     GotoDefinitionResponse, Hover, HoverContents, HoverParams, HoverProviderCapability,
     InitializeParams, InitializeResult, Location, MarkupContent, MarkupKind, OneOf, Position,
-    ServerCapabilities, ServerInfo, TextDocumentPositionParams, TextDocumentSyncCapability,
-    TextDocumentSyncKind, TextEdit, Uri,
+    PrepareRenameResponse, ReferenceParams, RenameOptions, RenameParams, ServerCapabilities,
+    ServerInfo, TextDocumentPositionParams, TextDocumentSyncCapability, TextDocumentSyncKind,
+    TextEdit, Uri, WorkspaceEdit,
 };
 use tower_lsp_server::{Client, LanguageServer, LspService, Server};
 
@@ -26,6 +27,7 @@ use crate::definition::definition;
 use crate::document::{Document, range_in};
 use crate::hover::hover;
 use crate::index::Index;
+use crate::names::{self, Place};
 use crate::problems;
 use crate::symbols::symbols;
 
@@ -109,18 +111,19 @@ impl State {
         Some((path, document))
     }
 
-    /// The documents of the folder that `path` is in, those that are open as they are there.
-    fn folder(&self, path: &Path) -> BTreeMap<PathBuf, Arc<Document>> {
+    /// The documents of the folder that `path` is in whose names end so, those that are open as they
+    /// are there.
+    fn folder(&self, path: &Path, endings: &[&str]) -> BTreeMap<PathBuf, Arc<Document>> {
         let Some(folder) = path.parent() else { return BTreeMap::new() };
         let mut all: BTreeMap<PathBuf, Arc<Document>> = lock(&self.open)
             .iter()
-            .filter(|(path, _)| path.parent() == Some(folder) && ends(path, &[".pkr.hcl"]))
+            .filter(|(path, _)| path.parent() == Some(folder) && ends(path, endings))
             .map(|(path, document)| (path.clone(), Arc::clone(document)))
             .collect();
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
             let small = entry.metadata().is_ok_and(|m| m.is_file() && m.len() <= LARGEST);
-            if small && ends(&path, &[".pkr.hcl"]) && !all.contains_key(&path) {
+            if small && ends(&path, endings) && !all.contains_key(&path) {
                 // What cannot be read declares nothing.
                 if let Ok(text) = std::fs::read_to_string(&path) {
                     all.insert(path, Arc::new(Document::new(text)));
@@ -131,8 +134,32 @@ impl State {
     }
 
     fn index(&self, path: &Path) -> Index {
-        let all = self.folder(path);
+        let all = self.folder(path, &[".pkr.hcl"]);
         Index::new(all.iter().map(|(path, document)| (path.as_path(), document.as_ref())))
+    }
+
+    /// All places that name what is named at `offset` of a file, by document.
+    fn places(&self, path: &Path, offset: usize) -> Option<Found> {
+        let documents: Vec<(PathBuf, Arc<Document>)> =
+            self.folder(path, &[".pkr.hcl", VALUES[0]]).into_iter().collect();
+        let mut all: Vec<(usize, Vec<Place>)> = documents
+            .iter()
+            .enumerate()
+            .map(|(i, (path, document))| match ends(path, &VALUES) {
+                true => (i, names::places_of_values(document)),
+                false => (i, names::places(document)),
+            })
+            .collect();
+        let own = documents.iter().position(|(other, _)| other == path)?;
+        let place = names::at(&all[own].1, offset, &all)?;
+        let declares = |places: &[Place]| {
+            places.iter().any(|other| other.declares && other.named == place.named)
+        };
+        // Several templates in a folder that do not go together are each by itself.
+        if declares(&all[own].1) && all.iter().any(|(i, p)| *i != own && declares(p)) {
+            all.retain(|(i, _)| *i == own);
+        }
+        Some(Found { documents, all, place })
     }
 
     fn open_texts(&self) -> BTreeMap<PathBuf, String> {
@@ -191,7 +218,36 @@ impl State {
     }
 }
 
+/// Something that is named, and the places of all documents that belong together.
+struct Found {
+    documents: Vec<(PathBuf, Arc<Document>)>,
+    /// The places of each document, by its number.
+    all: Vec<(usize, Vec<Place>)>,
+    place: Place,
+}
+
+impl Found {
+    /// The places that name it.
+    fn locations(&self, with_declaration: bool) -> Vec<Location> {
+        let found = names::of(&self.place.named, &self.all);
+        let wanted = found.into_iter().filter(|(_, place)| with_declaration || !place.declares);
+        let location = |(i, place): (&usize, &Place)| {
+            let (path, document) = &self.documents[*i];
+            let uri = Uri::from_file_path(path)?;
+            Some(Location { uri, range: document.range(place.span) })
+        };
+        wanted.filter_map(location).collect()
+    }
+}
+
 impl Backend {
+    fn found(&self, place: &TextDocumentPositionParams) -> Option<(Arc<Document>, Found)> {
+        let (path, document) = self.state.document(&place.text_document.uri)?;
+        let offset = document.offset(place.position);
+        let found = self.state.places(&path, offset)?;
+        Some((document, found))
+    }
+
     fn set(&self, uri: &Uri, text: String, pause: Duration) {
         let Some(path) = path_of(uri) else { return };
         lock(&self.state.open).insert(path.clone(), Arc::new(Document::new(text)));
@@ -235,6 +291,11 @@ impl LanguageServer for Backend {
                     ..CompletionOptions::default()
                 }),
                 definition_provider: Some(OneOf::Left(true)),
+                references_provider: Some(OneOf::Left(true)),
+                rename_provider: Some(OneOf::Right(RenameOptions {
+                    prepare_provider: Some(true),
+                    work_done_progress_options: Default::default(),
+                })),
                 document_symbol_provider: Some(OneOf::Left(true)),
                 document_formatting_provider: Some(OneOf::Left(true)),
                 ..ServerCapabilities::default()
@@ -313,6 +374,38 @@ impl LanguageServer for Backend {
         Ok(location.map(GotoDefinitionResponse::Scalar))
     }
 
+    async fn references(&self, params: ReferenceParams) -> Result<Option<Vec<Location>>> {
+        let found = self.found(&params.text_document_position);
+        let with_declaration = params.context.include_declaration;
+        Ok(found.map(|(_, found)| found.locations(with_declaration)))
+    }
+
+    async fn prepare_rename(
+        &self,
+        params: TextDocumentPositionParams,
+    ) -> Result<Option<PrepareRenameResponse>> {
+        Ok(self.found(&params).map(|(document, found)| {
+            PrepareRenameResponse::RangeWithPlaceholder {
+                range: document.range(found.place.span),
+                placeholder: found.place.named.name().to_owned(),
+            }
+        }))
+    }
+
+    async fn rename(&self, params: RenameParams) -> Result<Option<WorkspaceEdit>> {
+        let Some((_, found)) = self.found(&params.text_document_position) else { return Ok(None) };
+        let new_text = params.new_name;
+        if let Some(reason) = names::refused(&found.place.named, &new_text, &found.all) {
+            return Err(Error::invalid_params(reason));
+        }
+        let mut changes: HashMap<Uri, Vec<TextEdit>> = HashMap::new();
+        for Location { uri, range } in found.locations(true) {
+            let edit = TextEdit { range, new_text: new_text.clone() };
+            changes.entry(uri).or_default().push(edit);
+        }
+        Ok(Some(WorkspaceEdit { changes: Some(changes), ..WorkspaceEdit::default() }))
+    }
+
     async fn document_symbol(
         &self,
         params: DocumentSymbolParams,
@@ -377,6 +470,8 @@ build {
                 complete(&document, offset, &catalog, &index);
                 definition(&document, offset, &index);
             }
+            names::places(&document);
+            names::places_of_values(&document);
             symbols(&document);
         }
     }

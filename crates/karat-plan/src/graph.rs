@@ -15,15 +15,18 @@ impl Graph {
     /// Finds who needs whom. A reference to a build that there is not, and a circle, are errors
     /// that show both places.
     pub fn new(builds: &[Build], diags: &mut Diagnostics) -> Self {
-        let by_key: BTreeMap<ArtifactKey, usize> =
-            builds.iter().enumerate().map(|(i, b)| (b.artifact_key(), i)).collect();
+        let mut by_key: BTreeMap<ArtifactKey, Vec<usize>> = BTreeMap::new();
+        for (index, build) in builds.iter().enumerate() {
+            by_key.entry(build.artifact_key()).or_default().push(index);
+        }
         let mut needs = vec![BTreeSet::new(); builds.len()];
         for (index, build) in builds.iter().enumerate() {
             for artifact in &build.artifacts {
-                match by_key.get(&artifact.key) {
-                    Some(&other) => {
-                        needs[index].insert(other);
+                match by_key.get(&artifact.key).map(Vec::as_slice) {
+                    Some([other]) => {
+                        needs[index].insert(*other);
                     }
+                    Some(several) => diags.push(ambiguous(artifact, several, builds)),
                     None => diags.push(unknown(build, artifact, builds)),
                 }
             }
@@ -113,6 +116,23 @@ fn unknown(build: &Build, artifact: &karat_template::ArtifactRef, builds: &[Buil
         return error.hint(format!("The template has: {}.", known.join(", ")));
     }
     error
+}
+
+fn ambiguous(
+    artifact: &karat_template::ArtifactRef,
+    several: &[usize],
+    builds: &[Build],
+) -> Diagnostic {
+    let ArtifactKey { build: name, source_type, source_name } = &artifact.key;
+    let error = Diagnostic::error("Reference to several builds")
+        .at(artifact.span)
+        .detail(format!(
+            "The template has {} builds \"{name}\" with a source {source_type}.{source_name}, so it \
+             is not known whose artifact is meant.",
+            several.len()
+        ))
+        .hint("Give the build blocks different names, or the sources: source \"…\" { name = \"…\" }.");
+    several.iter().fold(error, |error, index| error.also(builds[*index].span, "one of them"))
 }
 
 fn circle_error(circle: &[usize], builds: &[Build]) -> Diagnostic {

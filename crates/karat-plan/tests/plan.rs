@@ -98,6 +98,28 @@ fn an_unknown_build_shows_both_places() {
     assert_eq!(error.hints, ["Did you mean \"artifact.base.null.a\"?"]);
 }
 
+#[test]
+fn a_reference_to_one_of_several_builds_of_a_name_is_ambiguous() {
+    let text = [build("base", &[]), build("base", &[]), build("app", &["base"])];
+    let (builds, _, diags) = graph(&text.concat());
+    let keys: Vec<&str> = builds.iter().map(|b| b.key.as_str()).collect();
+    assert_eq!(keys, ["base.null.a", "base.null.a (2)", "app.null.a"]);
+    let error = diags.iter().next().unwrap();
+    assert_eq!(error.summary, "Reference to several builds");
+    assert_eq!(error.secondary.len(), 2);
+}
+
+#[test]
+fn keys_differ_whatever_the_names() {
+    let source = |name: &str| format!("source \"null.a\" {{\n name = \"{name}\"\n }}\n");
+    let nested = [source("x"), source("x"), source("x (2)"), source("x"), source("x (2)")];
+    let builds = builds(&format!("build {{\n{}}}\n", nested.concat()));
+    let keys: Vec<&str> = builds.iter().map(|b| b.key.as_str()).collect();
+    let expected = ["null.x", "null.x (3)", "null.x (2)", "null.x (4)", "null.x (2) (2)"];
+    assert_eq!(keys, expected);
+    assert!(builds.iter().all(|b| b.key.starts_with(&b.target)));
+}
+
 fn selected(only: &[&str], except: &[&str]) -> Vec<String> {
     let text = "build {\n sources = [\"null.a\", \"null.b\"]\n}\n\
                 build {\n name = \"web\"\n source \"null.a\" {\n name = \"renamed\"\n }\n}\n";
@@ -179,8 +201,8 @@ fn option(name: &str, kind: OptionKind) -> OptionSchema {
 
 fn fingerprint(values: &[(&str, OptionKind, Value)]) -> (Fingerprint, Vec<String>) {
     let schema = Schema {
-        doc: String::new(),
         options: values.iter().map(|(name, kind, _)| option(name, *kind)).collect(),
+        ..Schema::default()
     };
     let span = Span::new(SourceId(0), 0..0);
     let mut body = Body::new(span);

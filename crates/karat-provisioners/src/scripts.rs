@@ -1,6 +1,6 @@
 //! Where the text of scripts comes from: `inline`, `script`, `scripts`.
 
-use karat_component::{ComponentError, ValidateContext};
+use karat_component::{BuildInfo, ComponentError, ValidateContext};
 
 /// The scripts of a component, in the order in which they run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,12 +94,10 @@ impl Given<'_> {
 ///
 /// # Errors
 /// Names the file.
-pub(crate) async fn read(path: &str) -> Result<Vec<u8>, ComponentError> {
+pub(crate) async fn read(path: &str, build: &BuildInfo) -> Result<Vec<u8>, ComponentError> {
     tokio::fs::read(path).await.map_err(|e| {
-        ComponentError::because(format!("cannot read the script \"{path}\""), e).with_hint(
-            "relative paths start at the folder that the command is run in; \
-             \"${path.root}/…\" starts at the template",
-        )
+        ComponentError::because(format!("cannot read the script \"{path}\""), e)
+            .with_hint(build.path_hint())
     })
 }
 

@@ -32,8 +32,11 @@ pub struct ArtifactRef {
 /// `except` leave for it.
 #[derive(Clone, Debug)]
 pub struct Build {
-    /// As the user sees it: `TYPE.NAME` or `BUILD.TYPE.NAME`.
+    /// As the user sees it: `TYPE.NAME` or `BUILD.TYPE.NAME`. Several builds may share one.
     pub target: String,
+    /// What tells it apart from all others of the template: the target, with a number behind it
+    /// for every further build of that target. Journal and records know it by this.
+    pub key: String,
     /// The `name` of the build block; empty without one.
     pub build_name: String,
     /// The builder's type.

@@ -1,6 +1,7 @@
 //! One [`Build`] per source of a build block.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -54,21 +55,27 @@ impl Evaluated {
             let mut reader = Reader { scope: &scope, diags, vague: &vague };
             let (of_block, outline) = reader.builds(block, template);
             outlines.extend(outline);
-            for build in of_block {
-                if let Some(first) = builds.iter().find(|b| b.target == build.target) {
-                    diags.push(
-                        Diagnostic::error(format!("Duplicate build \"{}\"", build.target))
-                            .at(build.span)
-                            .also(first.span, "first given here")
-                            .detail("Two builds of the template have the same name.")
-                            .hint("Give the build blocks names, or the sources: source \"…\" { name = \"…\" }."),
-                    );
-                    continue;
-                }
-                builds.push(build);
+            builds.extend(of_block);
+        }
+        number(&mut builds);
+        (builds, outlines)
+    }
+}
+
+/// Tells builds of one target apart: the first has the target as its key, the others a number
+/// behind it, in the order of the text.
+fn number(builds: &mut [Build]) {
+    let targets: BTreeSet<String> = builds.iter().map(|b| b.target.clone()).collect();
+    let mut keys = BTreeSet::new();
+    for build in builds {
+        let mut turn = 1;
+        while !keys.insert(build.key.clone()) {
+            turn += 1;
+            let numbered = format!("{} ({turn})", build.target);
+            if !targets.contains(&numbered) {
+                build.key = numbered;
             }
         }
-        (builds, outlines)
     }
 }
 
@@ -365,6 +372,7 @@ impl Reader<'_, '_> {
             ..nested.component.clone()
         });
         let mut build = Build {
+            key: target.clone(),
             target,
             build_name: build_name.to_owned(),
             source_type: used.type_name,

@@ -37,6 +37,7 @@ pub(crate) fn render(
     let TextContext { build_name, build_type, template_dir, promised } = context;
     let mut engine = Engine::new(world, build_name, build_type, template_dir);
     engine.packer_version = crate::PACKER_VERSION.to_owned();
+    engine.names = schema.names;
     if let Machine::Known(generated) = machine {
         engine.build = generated_texts(generated);
     }

@@ -4,8 +4,10 @@
 //! alone; what an option of the kind *late* holds is rendered by the component itself, with data
 //! of its own (`{{ .Path }}`).
 
+pub mod go;
 mod limits;
 mod place;
+mod rewrite;
 mod user;
 
 pub use place::{Place, UserVariables, VariableError};
@@ -16,6 +18,7 @@ use std::sync::Arc;
 
 use gotmpl::{Template, TemplateError, Value as Text};
 use jiff::Timestamp;
+use karat_config::NameRules;
 use karat_functions::{CallContext, MemoryWorld, World};
 use karat_value::Value;
 
@@ -40,6 +43,8 @@ pub struct Engine {
     pub build: Vec<(String, String)>,
     /// What `{{ uuid }}` gives.
     pub uuid: String,
+    /// The rules of `{{ clean_resource_name }}`: those of the component whose text it is.
+    pub names: Option<NameRules>,
     /// Where the text stands.
     pub place: Place,
 }
@@ -63,6 +68,7 @@ impl Engine {
             started: world.started(),
             build: Vec::new(),
             uuid: uuid_text(bytes),
+            names: None,
             place: Place::Hcl,
         }
     }
@@ -99,7 +105,8 @@ impl Engine {
         let data: std::collections::BTreeMap<_, _> = data.collect();
         let data = if data.is_empty() { Text::Nil } else { Text::Map(Arc::new(data)) };
         user::check_blocks(text)?;
-        let template = self.template().parse(text).map_err(|e| place::message(&e))?;
+        let text = rewrite::rewrite(text)?;
+        let template = self.template().parse(&text).map_err(|e| place::message(&e))?;
         limits::execute(&template, &data).map_err(|e| place::message(&e))
     }
 
@@ -142,7 +149,34 @@ impl Engine {
                     None => fail(format!("build: the machine has no \"{name}\""))?,
                 })
             })
+            .limited(rewrite::SHOW, |args| match args {
+                [value @ Text::Float(_)] => Ok(Text::String(go::print::plain(value).into())),
+                [value] => Ok(value.clone()),
+                _ => fail("one value is needed".into()),
+            })
+            .limited(rewrite::NUMBER, |args| number(rewrite::NUMBER, args))
+            .limited("print", |args| Ok(Text::String(go::print::sprint(args).into())))
+            .limited("println", |args| Ok(Text::String(go::print::sprintln(args).into())))
+            .limited("printf", |args| match args {
+                [Text::String(format), values @ ..] => {
+                    limits::check_length("printf", limits::printed(format, args))?;
+                    Ok(Text::String(go::print::sprintf(format, values).into()))
+                }
+                _ => fail("printf: a format is needed".into()),
+            })
+            .limited("html", |args| {
+                let length = go::print::sprint(args).len();
+                limits::check_length("html", length.saturating_mul(6))?;
+                Ok(Text::String(html(args).into()))
+            })
             .limited("sed", only_in("sed", "no version since 1.7; use replace"));
+        let template = match self.names {
+            Some(rules) => template.limited("clean_resource_name", move |args| {
+                let [text] = texts("clean_resource_name", args)?;
+                Ok(Text::String(rules.clean(text).into()))
+            }),
+            None => template,
+        };
         place::functions(&self.place, template)
     }
 }
@@ -178,17 +212,66 @@ fn case(name: &str, args: &[Text], change: fn(&str) -> String) -> Result<Text, T
     Ok(Text::String(change(text).into()))
 }
 
+/// A number that the library cannot read. Complex ones are texts: nothing can be done with them
+/// but printing.
+fn number(name: &str, args: &[Text]) -> Result<Text, TemplateError> {
+    let [text] = texts(name, args)?;
+    match go::Number::parse(text).and_then(|number| number.constant()) {
+        Ok(go::Constant::Int(int)) => Ok(Text::Int(int)),
+        Ok(go::Constant::Float(float)) => Ok(Text::Float(float)),
+        Ok(go::Constant::Complex(real, imaginary)) => {
+            let part = |number| go::print::plain(&Text::Float(number));
+            let sign = if imaginary.is_sign_negative() { "" } else { "+" };
+            Ok(Text::String(format!("({}{sign}{}i)", part(real), part(imaginary)).into()))
+        }
+        Err(reason) => fail(reason),
+    }
+}
+
+/// `html`: what is printed of the values, for pages.
+fn html(args: &[Text]) -> String {
+    let text = match args {
+        [Text::String(text)] => text.to_string(),
+        args => go::print::sprint(args),
+    };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&#34;"),
+            '\'' => out.push_str("&#39;"),
+            '\0' => out.push(char::REPLACEMENT_CHARACTER),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A whole number; one that is written as a float is one as well.
+fn whole(value: &Text) -> Option<i64> {
+    match value {
+        Text::Int(int) => Some(*int),
+        Text::Float(float) => go::Number::parse(&format!("{float:e}")).ok()?.int,
+        _ => None,
+    }
+}
+
 /// `split "a-b" "-" 1`
 fn split(args: &[Text]) -> Result<Text, TemplateError> {
-    let [Text::String(text), Text::String(separator), Text::Int(index)] = args else {
+    let [Text::String(text), Text::String(separator), index] = args else {
         return fail("split: a text, a separator and a position are needed".into());
+    };
+    let Some(index) = whole(index) else {
+        return fail("split: the position is a whole number".into());
     };
     let parts: Vec<&str> = match &**separator {
         // Each character is a part.
         "" => text.split_inclusive(|_| true).collect(),
         separator => text.split(separator).collect(),
     };
-    let part = usize::try_from(*index).ok().and_then(|i| parts.get(i));
+    let part = usize::try_from(index).ok().and_then(|i| parts.get(i));
     match part {
         Some(part) => Ok(Text::String((*part).into())),
         None => fail(format!("split: \"{text}\" has {} parts, and none at {index}", parts.len())),
@@ -197,12 +280,15 @@ fn split(args: &[Text]) -> Result<Text, TemplateError> {
 
 /// `replace "old" "new" 1 "text"`
 fn replace(args: &[Text]) -> Result<Text, TemplateError> {
-    let [Text::String(old), Text::String(new), Text::Int(times), Text::String(text)] = args else {
+    let [Text::String(old), Text::String(new), times, Text::String(text)] = args else {
         return fail("replace: old text, new text, how often, and the text are needed".into());
     };
-    let times_at_most = usize::try_from(*times).unwrap_or(usize::MAX);
+    let Some(times) = whole(times) else {
+        return fail("replace: how often is a whole number".into());
+    };
+    let times_at_most = usize::try_from(times).unwrap_or(usize::MAX);
     check_replaced("replace", [old, new, text], times_at_most)?;
-    let replaced = match usize::try_from(*times) {
+    let replaced = match usize::try_from(times) {
         Ok(times) => text.replacen(&**old, new, times),
         Err(_) => text.replace(&**old, new),
     };
@@ -295,7 +381,22 @@ mod tests {
         check("{{split `a-b` `-` 1}}{{upper `x`}}", "bX");
         check("{{split `äbc` `` 1}}", "b");
         check("{{if true}}a{{else}}b{{end}}{{- /* end */ -}} c", "ac");
+        check("{{ 0x1F }} {{ 1e6 }} {{ 'a' }} {{ 1+2i }}", "31 1e+06 97 (1+2i)");
+        check("{{ printf \"%v %T %03d\" 1e6 1 7 }}", "1e+06 int 007");
+        check("{{ html `<` 1 }}{{ split `a-b` `-` 1.0 }}", "&lt;1b");
         check("{{replace `a` `b` 1 `aa`}} {{replace_all `a` `b` `aa`}}", "ba bb");
+    }
+
+    #[test]
+    fn names_are_cleaned_by_the_rules_of_the_component() {
+        let text = "{{ isotime | clean_resource_name }} {{ clean_resource_name `A_b` }}";
+        let mut engine = engine();
+        let unknown = engine.render(text, []).unwrap_err();
+        assert_eq!(unknown, "function \"clean_resource_name\" is not defined");
+        engine.names = Some(NameRules::Amazon);
+        assert_eq!(engine.render(text, []).unwrap(), "2020-01-02T03-04-05Z A_b");
+        engine.names = Some(NameRules::Google);
+        assert_eq!(engine.render(text, []).unwrap(), "2020-01-02t03-04-05z a-b");
     }
 
     #[test]

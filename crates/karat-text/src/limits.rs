@@ -91,7 +91,7 @@ fn built_in(name: &str, args: &[Text]) -> Result<Text, TemplateError> {
 }
 
 /// What `printf` makes at most: each verb may show the longest argument, or fill up to its width.
-fn printed(format: &str, args: &[Text]) -> usize {
+pub(crate) fn printed(format: &str, args: &[Text]) -> usize {
     let longest = args.iter().map(length).max().unwrap_or(0);
     let digits = |c: char| c.is_ascii_digit();
     let wide = format.contains('*') || format.split(|c| !digits(c)).any(|digits| digits.len() > 3);

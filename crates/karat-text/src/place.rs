@@ -94,6 +94,7 @@ impl Engine {
             return Ok(text.to_owned());
         }
         crate::user::check_blocks(text).map_err(VariableError::Other)?;
+        let text = &crate::rewrite::rewrite(text).map_err(VariableError::Other)?;
         let outside = Shared::default();
         loop {
             let template = self.outward(self.template(), &outside).parse(text);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::go::scan_number;
+
 /// Puts the values of user variables in place of the calls of `user` in a text that is rendered
 /// later, and leaves all else as it stands.
 ///
@@ -133,23 +135,25 @@ fn check_parentheses(chars: impl Iterator<Item = char>) -> Result<(), String> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Blank,
     /// A name, such as that of a function.
     Word,
+    /// A number or a character constant, right or wrong.
+    Number,
     /// A text in quotes, and what it says.
     Text(String),
     Other,
 }
 
 #[derive(Debug)]
-struct Token<'a> {
-    text: &'a str,
-    kind: Kind,
+pub(crate) struct Token<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) kind: Kind,
 }
 
 /// The tokens of an action, from its opening braces to its closing ones. `None` if it has no end.
-fn tokens(action: &str) -> Option<Vec<Token<'_>>> {
+pub(crate) fn tokens(action: &str) -> Option<Vec<Token<'_>>> {
     let mut tokens = vec![Token { text: &action[..2], kind: Kind::Other }];
     let mut rest = &action[2..];
     loop {
@@ -165,6 +169,12 @@ fn tokens(action: &str) -> Option<Vec<Token<'_>>> {
                 (end, Kind::Text(rest[1..end - 1].replace('\r', "")))
             }
             '"' => quoted(rest)?,
+            '\'' => (character(rest)?, Kind::Number),
+            '-' if rest.starts_with("-}}") || tokens.len() == 1 && trims(rest) => (1, Kind::Other),
+            c if begins_number(c, rest) => {
+                let (Ok(length) | Err(length)) = scan_number(rest);
+                (length, Kind::Number)
+            }
             '/' if rest.starts_with("/*") => (rest.find("*/")? + 2, Kind::Blank),
             c if is_word(c) => {
                 let end = rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
@@ -177,6 +187,33 @@ fn tokens(action: &str) -> Option<Vec<Token<'_>>> {
         let kind = if joined && kind == Kind::Word { Kind::Other } else { kind };
         tokens.push(Token { text: &rest[..length], kind });
         rest = &rest[length..];
+    }
+}
+
+/// `- ` behind opening braces
+fn trims(rest: &str) -> bool {
+    rest[1..].starts_with([' ', '\t', '\r', '\n'])
+}
+
+fn begins_number(c: char, rest: &str) -> bool {
+    match c {
+        '.' => rest[1..].starts_with(|c: char| c.is_ascii_digit()),
+        c => c.is_ascii_digit() || matches!(c, '+' | '-'),
+    }
+}
+
+/// The length of a character constant.
+fn character(rest: &str) -> Option<usize> {
+    let mut chars = rest.char_indices().skip(1);
+    loop {
+        match chars.next()? {
+            (at, '\'') => return Some(at + 1),
+            (_, '\\') => {
+                chars.next()?;
+            }
+            (_, '\n') => return None,
+            _ => {}
+        }
     }
 }
 

@@ -287,6 +287,60 @@ fn what_can_be_written_is_offered() {
 }
 
 #[test]
+fn what_is_named_is_found_and_renamed_everywhere() {
+    let mut editor = Editor::new();
+    let (head, tail) = MAIN.split_at(MAIN.find("source ").unwrap());
+    std::fs::write(editor.path("variables.pkr.hcl"), head).unwrap();
+    std::fs::write(editor.path("a.auto.pkrvars.hcl"), "region = \"osaka\"\n").unwrap();
+    editor.open("main.pkr.hcl", tail);
+    editor.open("variables.pkr.hcl", head);
+    let params = |editor: &mut Editor, method: &str, name: &str, text: &str, before: &str| {
+        let offset = text.find(before).unwrap() + before.len();
+        let line = text[..offset].matches('\n').count();
+        let start = text[..offset].rfind('\n').map_or(0, |at| at + 1);
+        let character = text[start..offset].encode_utf16().count();
+        let params = json!({
+            "textDocument": { "uri": editor.uri(name) },
+            "position": { "line": line, "character": character },
+            "context": { "includeDeclaration": true },
+            "newName": "area",
+        });
+        editor.ask(&format!("textDocument/{method}"), &params)
+    };
+    let found = params(&mut editor, "references", "main.pkr.hcl", tail, "${local.na");
+    let lines: Vec<String> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|at| {
+            let file = at["uri"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+            format!("{file}:{}", at["range"]["start"])
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "main.pkr.hcl:{\"character\":24,\"line\":1}",
+            "variables.pkr.hcl:{\"character\":2,\"line\":7}"
+        ]
+    );
+
+    let variable = "variable \"reg";
+    let prepared = params(&mut editor, "prepareRename", "variables.pkr.hcl", head, variable);
+    assert_eq!(prepared["placeholder"], "region");
+    assert_eq!(prepared["range"]["start"], json!({ "line": 0, "character": 10 }));
+    let renamed = params(&mut editor, "rename", "variables.pkr.hcl", head, variable);
+    let changes = renamed["changes"].as_object().unwrap();
+    let of = |name: &str| changes[&editor.uri(name)].as_array().unwrap().len();
+    assert_eq!((of("variables.pkr.hcl"), of("a.auto.pkrvars.hcl")), (2, 1));
+    assert_eq!(changes.len(), 2);
+    assert!(changes.values().flat_map(|v| v.as_array().unwrap()).all(|e| e["newText"] == "area"));
+    // There is nothing to be renamed in a text.
+    let nothing = params(&mut editor, "prepareRename", "main.pkr.hcl", tail, "upper(\"a");
+    assert_eq!(nothing, Value::Null);
+}
+
+#[test]
 fn a_document_has_an_outline_and_is_formatted() {
     let mut editor = Editor::new();
     let crooked = MAIN.replace("  content = ", "  content=");

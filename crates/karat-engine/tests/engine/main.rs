@@ -10,6 +10,7 @@ mod post;
 mod provisioners;
 mod reuse;
 mod safety;
+mod same_name;
 
 /// A template of one source and one build with these blocks in it.
 fn one(source: &str, build: &str) -> String {

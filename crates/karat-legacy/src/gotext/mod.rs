@@ -8,9 +8,10 @@
 mod exec;
 mod lex;
 mod parse;
-pub(crate) mod quote;
 
 use std::fmt;
+
+pub(crate) use karat_text::go::quote;
 
 pub(crate) use exec::{Functions, Kind, Signature, Value, run};
 pub(crate) use parse::parse;

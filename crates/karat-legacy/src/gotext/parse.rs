@@ -2,7 +2,7 @@
 //! the reading and its text is shown.
 
 use super::lex::{Item, ItemKind as K, Keyword, Lexer};
-use super::quote::{quote, unquote, unquote_char};
+use super::quote::{quote, unquote};
 use super::{Arg, ArgKind, Command, Control, ControlKind, Error, NAME, Node, Number, Pipe};
 
 /// Parentheses, and blocks, may lie this deep in each other.
@@ -497,52 +497,6 @@ fn dollar() -> Vec<String> {
 }
 
 fn number(item: &Item) -> Result<Number, String> {
-    let text = item.text.as_str();
-    if item.kind == K::CharConstant {
-        let Some((code, tail)) = unquote_char(text) else { return Err("invalid syntax".into()) };
-        if tail != "'" {
-            return Err(format!("malformed character constant: {text}"));
-        }
-        let float = Some(code.into());
-        return Ok(Number { text: text.into(), int: Some(code.into()), float });
-    }
-    if let Some(int) = integer(text) {
-        #[expect(clippy::cast_precision_loss, reason = "a float is what is asked for")]
-        let float = Some(int as f64);
-        return Ok(Number { text: text.into(), int: Some(int), float });
-    }
-    if item.kind == K::Complex || text.ends_with('i') {
-        return Ok(Number { text: text.into(), int: None, float: None });
-    }
-    match text.replace('_', "").parse::<f64>() {
-        Ok(_) if !text.contains(['.', 'e', 'E', 'p', 'P']) => {
-            Err(format!("integer overflow: {}", quote(text)))
-        }
-        Ok(float) if float.is_finite() => {
-            #[expect(clippy::cast_possible_truncation, reason = "checked to be a whole number")]
-            let int = (float.fract() == 0.0 && float.abs() < 9.2e18).then_some(float as i64);
-            Ok(Number { text: text.into(), int, float: Some(float) })
-        }
-        _ => Err(format!("illegal number syntax: {}", quote(text))),
-    }
-}
-
-fn integer(text: &str) -> Option<i64> {
-    let (negative, digits) = match text.strip_prefix(['+', '-']) {
-        Some(digits) => (text.starts_with('-'), digits),
-        None => (false, text),
-    };
-    let lower = digits.to_ascii_lowercase();
-    let (radix, digits) = match lower.get(..2) {
-        Some("0x") => (16, &lower[2..]),
-        Some("0o") => (8, &lower[2..]),
-        Some("0b") => (2, &lower[2..]),
-        _ if lower.len() > 1 && lower.starts_with('0') => (8, &lower[1..]),
-        _ => (10, &*lower),
-    };
-    if digits.starts_with('_') && radix == 10 || digits.ends_with('_') || digits.contains("__") {
-        return None;
-    }
-    let magnitude = i128::from_str_radix(&digits.replace('_', ""), radix).ok()?;
-    i64::try_from(if negative { -magnitude } else { magnitude }).ok()
+    let number = karat_text::go::Number::parse(&item.text)?;
+    Ok(Number { text: number.text, int: number.int, float: number.float })
 }

@@ -36,6 +36,8 @@ pub(super) struct Calls {
     pub(super) secrets: Vec<(String, Option<String>)>,
     /// How many blocks could not be run.
     pub(super) kept: usize,
+    /// How many blocks have a first line that is the end of a comment.
+    pub(super) swallowed: usize,
     /// Calls in this block that have to be upgraded by hand.
     unhandled: Vec<String>,
 }
@@ -67,6 +69,8 @@ impl Calls {
             [all @ .., last] => {
                 let mut points: Vec<String> = all.iter().map(|p| format!("# {p}\n")).collect();
                 points.push(format!("# {last}"));
+                // Packer ends the last comment by the block's first line.
+                self.swallowed += usize::from(!out.starts_with('\n'));
                 format!(
                     "\n# {} errors occurred upgrading the following block:\n\t{}{out}",
                     points.len(),
@@ -233,20 +237,18 @@ pub(super) fn users(text: &str) -> Vec<String> {
 
 /// Runs a block. If it cannot be run, gives it as it is, with the reason, as an error.
 fn rendered(block: &str, functions: &mut dyn Functions) -> Result<String, String> {
-    let (text, nodes) = match read(block, functions) {
+    let nodes = match read(block, functions) {
         Err(error) if error.0.contains("unexpected \"\\\\\" in operand") => {
             let text = unescape_quotes(block);
-            match read(&text, functions) {
-                Ok(nodes) => (text, nodes),
-                Err(error) => return Err(kept(&error, &text)),
-            }
+            read(&text, functions).map_err(|e| kept(&e, &text))?
         }
         Err(error) => return Err(kept(&error, block)),
-        Ok(nodes) => (block.to_owned(), nodes),
+        Ok(nodes) => nodes,
     };
-    let escaped = reprint(&nodes, functions).map_err(|e| kept(&e, &text))?;
-    let nodes = read(&escaped, functions).map_err(|e| kept(&e, &text))?;
-    gotext::run(&escaped, &nodes, functions).map_err(|e| kept(&e, &text))
+    // What cannot be run is kept as it came, quotes and all.
+    let escaped = reprint(&nodes, functions).map_err(|e| kept(&e, block))?;
+    let nodes = read(&escaped, functions).map_err(|e| kept(&e, block))?;
+    gotext::run(&escaped, &nodes, functions).map_err(|e| kept(&e, block))
 }
 
 /// Runs each action of a block by itself, and keeps those that cannot be run.

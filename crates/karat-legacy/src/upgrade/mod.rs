@@ -91,6 +91,17 @@ impl Writer<'_> {
             n => self
                 .remark(format!("{n} blocks are kept as they were, under comments that say why")),
         }
+        match self.calls.swallowed {
+            0 => {}
+            1 => self.remark(
+                "1 block has several calls that have to be upgraded by hand; the comment on them \
+                 ends in the first line of the block, which has to be taken out of it",
+            ),
+            n => self.remark(format!(
+                "{n} blocks have several calls that have to be upgraded by hand; the comments on \
+                 them end in the first lines of the blocks, which have to be taken out of them"
+            )),
+        }
         if self.options.mend {
             variables.push_str(&variables::undeclared(self.calls.used.iter(), self.template));
         }

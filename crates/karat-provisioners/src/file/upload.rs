@@ -38,7 +38,7 @@ pub(super) async fn all(
     let mut goals: BTreeMap<String, &str> = BTreeMap::new();
     let mut plan = Vec::new();
     for source in sources {
-        let meta = tokio::fs::metadata(source).await.map_err(|e| missing(source, e))?;
+        let meta = tokio::fs::metadata(source).await.map_err(|e| missing(source, e, cx))?;
         let goal = match meta.is_dir() {
             true => destination.to_owned(),
             false => file_goal(source, destination),
@@ -101,13 +101,10 @@ async fn file(
     cx.communicator.upload(&mut from, goal, Some(mode), &cx.cancel).await
 }
 
-fn missing(source: &str, error: std::io::Error) -> ComponentError {
+fn missing(source: &str, error: std::io::Error, cx: &ProvisionContext) -> ComponentError {
     let hint = match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            "relative paths start at the folder that the command is run in; \"${path.root}/…\" \
-             starts at the template"
-        }
-        _ => "the file has to be readable for the user who runs the command",
+        std::io::ErrorKind::NotFound => cx.build.path_hint(),
+        _ => "The file has to be readable for the user who runs the command.".to_owned(),
     };
     ComponentError::because(format!("cannot read the source \"{source}\""), error).with_hint(hint)
 }

@@ -49,6 +49,7 @@ pub struct LocalCommandConfig {
     /// The ending of the name of the temporary script (`.py`), for programs that care.
     pub tempfile_extension: String,
     /// Writes paths of Windows as the Linux inside Windows knows them. Nothing changes elsewhere.
+    /// `inline` and `command` cannot be used with it.
     pub use_linux_pathing: bool,
     /// The exit codes of a script that count as success.
     #[option(default = [0])]

@@ -69,6 +69,18 @@ fn what_is_wrong_is_told() {
     }
 }
 
+#[test]
+fn commands_have_no_place_in_the_linux_inside_windows() {
+    for (option, value) in [("inline", json!(["true"])), ("command", json!("true"))] {
+        let found = errors(json!({ option: value, "use_linux_pathing": true }));
+        let part = format!("\"{option}\" cannot be used with \"use_linux_pathing\"");
+        assert!(found.contains(&part), "{found}");
+    }
+    let component = Component::Provisioner(Arc::new(ShellLocal));
+    let scripts = json!({ "script": "a.sh", "use_linux_pathing": true });
+    testing::options(&component, &body(&scripts));
+}
+
 #[tokio::test]
 async fn commands_know_their_build() {
     let lines = output(json!({

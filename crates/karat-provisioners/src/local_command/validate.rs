@@ -51,6 +51,15 @@ impl LocalCommand {
 }
 
 fn check_rest(config: &LocalCommandConfig, cx: &mut ValidateContext<'_>) {
+    let option = if config.inline.is_empty() { "command" } else { "inline" };
+    if config.use_linux_pathing && (!config.inline.is_empty() || config.command.is_some()) {
+        cx.error(option, format!("\"{option}\" cannot be used with \"use_linux_pathing\""))
+            .detail(
+                "The Linux inside Windows does not see the temporary script that the commands are \
+                 written to.",
+            )
+            .hint("Put the commands into a file and name it by \"script\".");
+    }
     if config.inline_shebang.contains('\n') || config.inline_shebang.trim().is_empty() {
         cx.error("inline_shebang", "The first line of a script has to name a program")
             .hint("The default is \"/bin/sh -e\".");

@@ -37,7 +37,7 @@ pub(super) async fn run(
         }
         Scripts::Files(paths) => {
             for path in paths {
-                let content = scripts::read(path).await?;
+                let content = scripts::read(path, &cx.build).await?;
                 runner.script(path, content).await?;
             }
         }

@@ -107,6 +107,7 @@ impl Planner<'_> {
             chain.iter().filter(|p| p.runs_in(raw)).map(post_processor).collect::<Vec<_>>()
         });
         Build {
+            key: target.clone(),
             target,
             build_name: String::new(),
             source_type: type_name.clone(),

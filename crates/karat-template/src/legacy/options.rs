@@ -54,6 +54,7 @@ pub(crate) fn body(
     let TextContext { build_name, build_type, template_dir, .. } = &cx.text;
     let mut engine = Engine::new(cx.world, build_name, build_type, template_dir);
     engine.packer_version = crate::PACKER_VERSION.to_owned();
+    engine.names = schema.names;
     engine.place = Place::Legacy(Arc::clone(&cx.legacy.variables));
     if let Machine::Known(generated) = cx.machine {
         engine.build = generated_texts(generated);
@@ -98,7 +99,15 @@ impl Reader<'_> {
         let mut body = Body::new(span);
         for member in members {
             let given = member.name.text.as_str();
-            let found = find(schema, given);
+            // Of keys that differ in case alone, the one as the option is written is the option.
+            let found = find(schema, given).filter(|(name, _)| {
+                *name == given
+                    || members.iter().all(|other| {
+                        other.name.text != *name
+                            && (other.name.span == member.name.span
+                                || !same_key(&other.name.text, given))
+                    })
+            });
             // The program's own keys, which a template may hold as Packer wrote them down.
             if found.is_none() && (given == "type" || given.starts_with("packer_")) {
                 continue;
@@ -223,5 +232,19 @@ fn find<'a>(schema: &'a Schema, given: &str) -> Option<(&'a str, &'a OptionSchem
     };
     names()
         .find(|(name, _)| *name == given)
-        .or_else(|| names().find(|(name, _)| name.eq_ignore_ascii_case(given)))
+        .or_else(|| names().find(|(name, _)| same_key(name, given)))
+}
+
+/// Whether two keys differ in case at most, as Go folds it: the long s and the sign for kelvin are
+/// letters of ASCII then.
+fn same_key(one: &str, other: &str) -> bool {
+    let fold = |text: &str| -> String {
+        let plain = |c| match c {
+            'ſ' => 's',
+            '\u{212a}' => 'k',
+            c => c.to_ascii_lowercase(),
+        };
+        text.chars().map(plain).collect()
+    };
+    fold(one) == fold(other)
 }

@@ -54,7 +54,7 @@ pub(crate) fn run(args: ValidateArgs, global: Global) -> Result<(), Failure> {
         };
         if args.syntax_only {
             session.early_checked()?;
-            said(global, "Syntax-only check passed. Everything looks okay.");
+            syntax_passed(global);
             return Ok(());
         }
         session.readable()?;
@@ -68,6 +68,16 @@ pub(crate) fn run(args: ValidateArgs, global: Global) -> Result<(), Failure> {
         said(global, "The configuration is valid.");
         Ok(())
     })
+}
+
+/// Packer has looked at no values at this point, so that no secret hides a part of its words.
+fn syntax_passed(global: Global) {
+    let text = "Syntax-only check passed. Everything looks okay.";
+    if global.machine_readable {
+        machine::fixed("say", text);
+    } else {
+        out::masked_line(text);
+    }
 }
 
 fn said(global: Global, text: &str) {

@@ -34,8 +34,11 @@ pub(crate) struct VerifyBuildArgs {
 /// Passes events on, and keeps the artifacts.
 struct Collect {
     inner: Arc<dyn Report>,
-    artifacts: Mutex<BTreeMap<String, Vec<Artifact>>>,
+    artifacts: Mutex<Artifacts>,
 }
+
+/// The artifacts of each build by its place in the run and its name: several may have one name.
+type Artifacts = BTreeMap<(usize, String), Vec<Artifact>>;
 
 impl Report for Collect {
     fn event(&self, event: &Event) {
@@ -44,7 +47,7 @@ impl Report for Collect {
             (&event.kind, &event.build)
         {
             let mut all = self.artifacts.lock().unwrap_or_else(PoisonError::into_inner);
-            all.insert(build.to_string(), artifacts.clone());
+            all.insert((event.place.unwrap_or(0), build.to_string()), artifacts.clone());
         }
     }
 
@@ -100,7 +103,7 @@ async fn once(
     args: &VerifyBuildArgs,
     show: Show,
     cancellation: &Cancellation,
-) -> Result<BTreeMap<String, Vec<Artifact>>, Failure> {
+) -> Result<Artifacts, Failure> {
     let session = Session::load(&args.template, Fetch::All, false, show.colour)?;
     session.checked()?;
     session.need_builds()?;
@@ -127,20 +130,18 @@ async fn once(
     Ok(artifacts.clone())
 }
 
-fn compare(
-    first: &BTreeMap<String, Vec<Artifact>>,
-    second: &BTreeMap<String, Vec<Artifact>>,
-) -> Result<(), Failure> {
+fn compare(first: &Artifacts, second: &Artifacts) -> Result<(), Failure> {
     let mut different = false;
     let mut compared = BTreeSet::new();
-    for (build, artifacts) in first {
-        let others = second.get(build).map(Vec::as_slice).unwrap_or_default();
+    for (key, artifacts) in first {
+        let build = &key.1;
+        let others = second.get(key).map(Vec::as_slice).unwrap_or_default();
         for (one, other) in artifacts.iter().zip(others) {
             for name in DIGESTS {
                 let (a, b) = (one.attributes.get(name), other.attributes.get(name));
                 // Post-processors hand on what the builder told already.
                 if a.is_none() && b.is_none()
-                    || !compared.insert((build, name, a.map(ToString::to_string)))
+                    || !compared.insert((key, name, a.map(ToString::to_string)))
                 {
                     continue;
                 }

@@ -101,7 +101,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         entries.push(Entry { kind, name: name.to_owned(), schema });
     };
     all.builders().iter().for_each(|(n, c)| add(Kind::Source, n, c.schema()));
-    let plain = |doc: &str| Schema { doc: doc.into(), options: Vec::new() };
+    let plain = |doc: &str| Schema { doc: doc.into(), ..Schema::default() };
     add(Kind::Communicator, "machine", plain(MACHINE));
     add(Kind::Communicator, "ssh", ssh());
     add(Kind::Communicator, "none", plain(NONE));

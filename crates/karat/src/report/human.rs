@@ -33,10 +33,27 @@ pub(crate) struct Human {
 
 #[derive(Default)]
 struct State {
-    colours: BTreeMap<Arc<str>, &'static str>,
-    builds: BTreeMap<Arc<str>, Live>,
+    /// The builds of the run. Several may have one name, so a build is its place here.
+    names: Vec<String>,
+    live: BTreeMap<usize, Live>,
     ended: Vec<Ended>,
     started: Option<Instant>,
+}
+
+impl State {
+    /// The place of the build that an event belongs to.
+    fn place(&self, event: &Event) -> Option<usize> {
+        let name = event.build.as_deref()?;
+        event.place.or_else(|| self.names.iter().position(|known| known == name))
+    }
+
+    fn colour(&self, event: &Event) -> Option<&'static str> {
+        self.place(event).map(colour_of)
+    }
+}
+
+fn colour_of(place: usize) -> &'static str {
+    COLOURS[place % COLOURS.len()]
 }
 
 struct Live {
@@ -72,11 +89,7 @@ impl Human {
     }
 
     fn say(&self, event: &Event, text: &str, red: bool) {
-        let colour = match &event.build {
-            _ if red => Some(RED),
-            Some(build) => self.state().colours.get(build).copied(),
-            None => None,
-        };
+        let colour = if red { Some(RED) } else { self.state().colour(event) };
         for line in text.lines() {
             let line = self.speakers.line(event, line);
             self.line(&self.stamped(event.time, &self.paint(colour, &line)));
@@ -105,14 +118,12 @@ impl Human {
     fn run_started(&self, builds: &[String]) {
         let mut state = self.state();
         state.started = Some(Instant::now());
-        for (index, build) in builds.iter().enumerate() {
-            state.colours.insert(build.as_str().into(), COLOURS[index % COLOURS.len()]);
-        }
+        state.names = builds.to_vec();
         drop(state);
         if self.style.colour {
-            for (index, build) in builds.iter().enumerate() {
+            for (place, build) in builds.iter().enumerate() {
                 let text = format!("{build}: output will be in this color.");
-                self.line(&self.paint(Some(COLOURS[index % COLOURS.len()]), &text));
+                self.line(&self.paint(Some(colour_of(place)), &text));
             }
             if !builds.is_empty() {
                 self.line("");
@@ -120,7 +131,9 @@ impl Human {
         }
     }
 
-    fn build_started(&self, build: &Arc<str>) {
+    fn build_started(&self, event: &Event, build: &Arc<str>) {
+        let mut state = self.state();
+        let Some(place) = state.place(event) else { return };
         let bar = self.live.as_ref().map(|live| {
             let bar = live.add(ProgressBar::new_spinner());
             let template = "{spinner} {prefix} {elapsed} {wide_msg}";
@@ -131,13 +144,13 @@ impl Human {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        self.state().builds.insert(Arc::clone(build), Live { bar, what: String::new() });
+        state.live.insert(place, Live { bar, what: String::new() });
     }
 
     fn live_text(&self, event: &Event, text: String) {
-        let Some(build) = &event.build else { return };
         let mut state = self.state();
-        if let Some(live) = state.builds.get_mut(build) {
+        let Some(place) = state.place(event) else { return };
+        if let Some(live) = state.live.get_mut(&place) {
             if let Some(bar) = &live.bar {
                 bar.set_message(text.clone());
             }
@@ -150,10 +163,11 @@ impl Human {
         let text = ending(build, ended.outcome, ended.error.as_deref(), duration);
         let red = !matches!(ended.outcome, Outcome::Finished | Outcome::Reused);
         let mut state = self.state();
-        if let Some(Live { bar: Some(bar), .. }) = state.builds.remove(build) {
+        let live = state.place(event).and_then(|place| state.live.remove(&place));
+        if let Some(Live { bar: Some(bar), .. }) = live {
             bar.finish_and_clear();
         }
-        let colour = if red { Some(RED) } else { state.colours.get(build).copied() };
+        let colour = if red { Some(RED) } else { state.colour(event) };
         state.ended.push(ended);
         drop(state);
         self.line(&self.stamped(event.time, &self.paint(colour, &text)));
@@ -195,7 +209,7 @@ impl Report for Human {
             EventKind::RunStarted { builds, .. } => self.run_started(builds),
             EventKind::BuildStarted {} => {
                 if let Some(build) = &event.build {
-                    self.build_started(build);
+                    self.build_started(event, build);
                 }
             }
             EventKind::Say { text } | EventKind::Message { text } => {

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
+use indexmap::IndexMap;
 use karat_component::{Artifact, Event, EventKind, Outcome};
 
 use super::human::{ending, long_duration};
@@ -82,17 +83,21 @@ impl Machine {
             print(event, &one.build, "error", &[error]);
             ui("error", &format!("--> {}: {error}", one.build));
         }
-        let made: Vec<&Ended> = ended.iter().filter(|e| !e.artifacts.is_empty()).collect();
+        // Several builds may have one name, and readers look for what was made by that.
+        let mut made: IndexMap<&str, Vec<&Artifact>> = IndexMap::new();
+        for one in ended.iter().filter(|e| !e.artifacts.is_empty()) {
+            made.entry(&one.build).or_default().extend(&one.artifacts);
+        }
         if made.is_empty() {
             ui("say", "\n==> Builds finished but no artifacts were created.");
             return;
         }
         ui("say", "\n==> Builds finished. The artifacts of successful builds are:");
-        for one in made {
-            print(event, &one.build, "artifact-count", &[&one.artifacts.len().to_string()]);
-            for (index, artifact) in one.artifacts.iter().enumerate() {
-                records(event, &one.build, index, artifact);
-                ui("say", &format!("--> {}: {artifact}", one.build));
+        for (build, artifacts) in made {
+            print(event, build, "artifact-count", &[&artifacts.len().to_string()]);
+            for (index, artifact) in artifacts.into_iter().enumerate() {
+                records(event, build, index, artifact);
+                ui("say", &format!("--> {build}: {artifact}"));
             }
         }
     }
@@ -128,10 +133,18 @@ pub(crate) fn ui(level: &str, text: &str) {
     now("", "ui", &[level, text]);
 }
 
+/// Prints a text of the program's own, in which there is no secret to be masked.
+pub(crate) fn fixed(level: &str, text: &str) {
+    out::masked_line(&format!("{},,ui,{level},{}", seconds_now(), escape(text)));
+}
+
 /// Prints one record, now.
 pub(crate) fn now(target: &str, category: &str, args: &[&str]) {
-    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
-    record(now, target, category, args);
+    record(seconds_now(), target, category, args);
+}
+
+fn seconds_now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
 }
 
 /// Prints one record.

@@ -2,16 +2,16 @@
 
 use karat_value::print::is_printable;
 /// `%q`
-pub(crate) use karat_value::print::quote;
+pub use karat_value::print::quote;
 
 /// `%#U`
-pub(crate) fn code_point(c: char) -> String {
+pub fn code_point(c: char) -> String {
     let code = u32::from(c);
     if is_printable(c) { format!("U+{code:04X} '{c}'") } else { format!("U+{code:04X}") }
 }
 
 /// The meaning of a string in double quotes or backquotes, as `strconv.Unquote` has it.
-pub(crate) fn unquote(text: &str) -> Option<String> {
+pub fn unquote(text: &str) -> Option<String> {
     let inner = |q: char| text.strip_prefix(q)?.strip_suffix(q).filter(|_| text.len() > 1);
     if let Some(raw) = inner('`') {
         return (!raw.contains('`')).then(|| raw.replace('\r', ""));
@@ -39,7 +39,7 @@ pub(crate) fn unquote(text: &str) -> Option<String> {
 }
 
 /// The code point of a character constant such as `'x'`, and what follows it.
-pub(crate) fn unquote_char(text: &str) -> Option<(u32, &str)> {
+pub fn unquote_char(text: &str) -> Option<(u32, &str)> {
     let rest = text.strip_prefix('\'')?;
     match rest.chars().next()? {
         '\'' => None,
