@@ -3,7 +3,7 @@
 //! The library reads most templates as Go does, but for some numbers, escapes and ends of pipes,
 //! and it prints floats otherwise. What differs is put in other words before it sees them.
 
-use crate::go::{Constant, Number};
+use crate::go::{Constant, Number, scan_number};
 use crate::user::{Kind, Token, tokens};
 
 /// Prints the value of an action: what is printed is not what the library would print.
@@ -88,6 +88,9 @@ fn one(tokens: &[Token<'_>], out: &mut String) -> Result<(), String> {
 }
 
 fn number(text: &str) -> Result<String, String> {
+    if !text.starts_with('\'') && scan_number(text) != Ok(text.len()) {
+        return Err(format!("bad number syntax: {}", karat_value::print::quote(text)));
+    }
     match Number::parse(text)?.constant()? {
         Constant::Int(i64::MIN) => Ok(format!("({NUMBER} `{text}`)")),
         Constant::Int(int) => Ok(int.to_string()),

@@ -314,16 +314,11 @@ fn what_is_named_is_found_and_renamed_everywhere() {
         .iter()
         .map(|at| {
             let file = at["uri"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-            format!("{file}:{}", at["range"]["start"])
+            let start = &at["range"]["start"];
+            format!("{file}:{}:{}", start["line"], start["character"])
         })
         .collect();
-    assert_eq!(
-        lines,
-        [
-            "main.pkr.hcl:{\"character\":24,\"line\":1}",
-            "variables.pkr.hcl:{\"character\":2,\"line\":7}"
-        ]
-    );
+    assert_eq!(lines, ["main.pkr.hcl:1:24", "variables.pkr.hcl:7:2"]);
 
     let variable = "variable \"reg";
     let prepared = params(&mut editor, "prepareRename", "variables.pkr.hcl", head, variable);
