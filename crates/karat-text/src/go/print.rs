@@ -426,7 +426,7 @@ mod tests {
         check("%v|%T|%d", &[one.clone(), one.clone(), one.clone()], "1|int|1");
         check(
             "%v %g %e %f",
-            &[half.clone(), half.clone(), half.clone(), half.clone()],
+            &[half.clone(), half.clone(), half.clone(), half],
             "0.5 0.5 5.000000e-01 0.500000",
         );
         check("%g", std::slice::from_ref(&one), "%!g(int=1)");
