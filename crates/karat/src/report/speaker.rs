@@ -7,18 +7,22 @@ use karat_component::{Event, EventKind};
 
 /// Follows the events to know which post-processor runs in which build.
 #[derive(Debug, Default)]
-pub(crate) struct Speakers(Mutex<BTreeMap<Arc<str>, String>>);
+pub(crate) struct Speakers(Mutex<BTreeMap<Who, String>>);
+
+/// A build: several may have one name, so its place in the run counts, too.
+type Who = (Option<usize>, Arc<str>);
 
 impl Speakers {
     /// Takes note of an event.
     pub(crate) fn note(&self, event: &Event) {
         let Some(build) = &event.build else { return };
+        let who = (event.place, Arc::clone(build));
         match &event.kind {
             EventKind::ComponentStarted { kind, component, .. } if kind == "post-processor" => {
-                self.running().insert(Arc::clone(build), component.clone());
+                self.running().insert(who, component.clone());
             }
             EventKind::ComponentFinished { kind, .. } if kind == "post-processor" => {
-                self.running().remove(build);
+                self.running().remove(&who);
             }
             _ => {}
         }
@@ -27,13 +31,13 @@ impl Speakers {
     /// A line with who says it before it, as Packer has it: scripts match it.
     pub(crate) fn line(&self, event: &Event, line: &str) -> String {
         let Some(build) = &event.build else { return line.to_owned() };
-        match self.running().get(build) {
+        match self.running().get(&(event.place, Arc::clone(build))) {
             Some(component) => format!("==> {build} ({component}): {line}"),
             None => format!("==> {build}: {line}"),
         }
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, String>> {
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<Who, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
