@@ -232,6 +232,7 @@ fn number(name: &str, args: &[Text]) -> Result<Text, TemplateError> {
 fn html(args: &[Text]) -> String {
     let text = match args {
         [Text::String(text)] => text.to_string(),
+        [Text::Nil] => "<no value>".to_owned(),
         args => go::print::sprint(args),
     };
     let mut out = String::with_capacity(text.len());

@@ -290,6 +290,7 @@ impl Flags {
                 None => shortest(number),
                 Some(precision) => general(number, precision.max(1)),
             },
+            'x' | 'X' if self.precision.is_none() => hexadecimal(number),
             _ => return None,
         };
         if verb.is_ascii_uppercase() && verb != 'F' {
@@ -328,6 +329,28 @@ impl Flags {
         };
         Some(self.pad(shown, self.zero))
     }
+}
+
+/// `%x`: what there is of a float in base 16, and the power of two.
+fn hexadecimal(number: f64) -> String {
+    const MANTISSA: u32 = 52;
+    if number == 0.0 {
+        return "0x0p+00".into();
+    }
+    let bits = number.to_bits();
+    let (mut exponent, mut digits) = (bits >> MANTISSA & 0x7ff, bits & ((1 << MANTISSA) - 1));
+    let mut below = 1023;
+    if exponent == 0 {
+        // The first digit that there is comes to stand before the point.
+        let shift = digits.leading_zeros() - (63 - MANTISSA);
+        digits = digits << shift & ((1 << MANTISSA) - 1);
+        (exponent, below) = (1, below + u64::from(shift));
+    }
+    let digits = format!("{digits:013x}");
+    let digits = digits.trim_end_matches('0');
+    let point = if digits.is_empty() { "" } else { "." };
+    let sign = if exponent < below { '-' } else { '+' };
+    format!("0x1{point}{digits}p{sign}{:02}", exponent.abs_diff(below))
 }
 
 /// `%.3g`: so many digits, without zeros at the end.
@@ -453,6 +476,11 @@ mod tests {
             "%t %v %t",
             &[Value::Bool(true), Value::Bool(false), one.clone()],
             "true false %!t(int=1)",
+        );
+        check(
+            "%x|%x|%X|%x|%x",
+            &[1.5, 0.1, 1e6, 0.0, -5e-324].map(Value::Float),
+            "0x1.8p+00|0x1.999999999999ap-04|0X1.E848P+19|0x0p+00|-0x1p-1074",
         );
         check("%[2]v %[1]v %v", &[one.clone(), a.clone()], "a 1 a");
         check("%*d|%-*d", &[3, 1, 3, 1].map(Value::Int), "  1|1  ");
