@@ -111,7 +111,7 @@ struct Flags {
 }
 
 /// Widths and precisions beyond it are none.
-const LARGEST: usize = 1_000_000;
+const LARGEST: usize = 65_535;
 
 impl<'a> Printer<'a> {
     fn directive(&mut self, out: &mut String) {
