@@ -1,6 +1,8 @@
 //! AWS's kit for Python, where it is installed: launch, image, copy, share, clean up, with its own
 //! waiters and paginators.
 
+use std::io::Write as _;
+
 use crate::cli::bench;
 
 const SCRIPT: &str = r#"
@@ -50,6 +52,8 @@ fn a_script_launches_images_copies_shares_and_cleans_up() {
     let Some(lab) = bench() else { return };
     let python = |script: &str| lab.pointed("python3").args(["-c", script]).output();
     if !python("import boto3").is_ok_and(|o| o.status.success()) {
+        let note = b"skipped: boto3 is not installed (1.31 or newer)\n";
+        let _ = std::io::stderr().write_all(note);
         return;
     }
     let output = python(SCRIPT).unwrap();
