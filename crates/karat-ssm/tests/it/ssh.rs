@@ -49,6 +49,8 @@ async fn files_go_through_a_session_that_is_cut() {
         ssh_username: "root".into(),
         ssh_private_key_file: server.user_key().unwrap().to_str().unwrap().into(),
         ssh_timeout: "60s".parse().unwrap(),
+        // What answers stands behind the data, and a busy machine is slow to bring that.
+        ssh_keep_alive_interval: "30s".into(),
         ssh_disable_agent_forwarding: true,
         ..SshConfig::default()
     };
@@ -57,12 +59,12 @@ async fn files_go_through_a_session_that_is_cut() {
     let seen = SeenHostKeys::default();
     let session =
         Session::connect_by(config, Some(way), seen, Events::discard(), &cancel).await.unwrap();
-    let bytes = noise(50 << 20);
+    let bytes = noise(12 << 20);
     let there = server.path("large");
     let cuts = Arc::clone(&rig);
     let cutter = tokio::spawn(async move {
         for _ in 0..8 {
-            tokio::time::sleep(Duration::from_millis(700)).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
             cuts.cut();
         }
     });
