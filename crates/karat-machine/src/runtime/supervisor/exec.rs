@@ -104,21 +104,43 @@ fn start(
     let read = fs::File::from(report).read_to_end(&mut text);
     let _ = nix::sys::wait::waitpid(helper, None);
     read.map_err(|e| Failure::os("cannot start the command", &e))?;
-    // First the number in four bytes, then nothing, or the reason why it did not execute.
-    if let Some((number, failure)) = text.split_first_chunk::<4>() {
-        let pid = Pid::from_raw(i32::from_ne_bytes(*number));
-        if failure.is_empty() {
-            return Ok(pid);
+    match parse_report(&text) {
+        Report::Started(pid) => Ok(pid),
+        Report::Failed(pid, failure) => {
+            if let Some(pid) = pid {
+                let _ = nix::sys::wait::waitpid(pid, None);
+            }
+            Err(failure)
         }
-        let _ = nix::sys::wait::waitpid(pid, None);
-        return Err(parse_failure(failure));
     }
-    Err(parse_failure(&text))
 }
 
-fn parse_failure(text: &[u8]) -> Failure {
-    // A failure before the fork stands alone, and its document begins with `{`.
-    serde_json::from_slice(text).unwrap_or_else(|_| Failure::new("the command did not start"))
+/// What the pipe says at its end.
+enum Report {
+    Started(Pid),
+    /// The number is there if there was a process.
+    Failed(Option<Pid>, Failure),
+}
+
+/// The helper writes the process's number in four bytes, the process itself why it cannot execute,
+/// and either may be first. Where there is no process, the helper writes the reason alone.
+fn parse_report(text: &[u8]) -> Report {
+    let pid = |number: &[u8; 4]| Pid::from_raw(i32::from_ne_bytes(*number));
+    let parse = |text: &[u8]| serde_json::from_slice::<Failure>(text).ok();
+    if let Ok(number) = text.try_into() {
+        return Report::Started(pid(number));
+    }
+    if let Some(failure) = parse(text) {
+        return Report::Failed(None, failure);
+    }
+    let first = text.split_first_chunk::<4>();
+    let last = text.split_last_chunk::<4>().map(|(rest, number)| (number, rest));
+    for (number, rest) in first.into_iter().chain(last) {
+        if let Some(failure) = parse(rest) {
+            return Report::Failed(Some(pid(number)), failure);
+        }
+    }
+    Report::Failed(None, Failure::new("the command did not start"))
 }
 
 /// Does not return when all goes well.
@@ -309,4 +331,25 @@ fn find_user(wanted: &str) -> Outcome<User> {
         }
     }
     Ok(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_and_a_reason_come_in_either_order() {
+        // Its first byte is that of a document, too.
+        let number = i32::from(b'{').to_ne_bytes();
+        let reason = serde_json::to_vec(&Failure::new("no such program")).unwrap();
+        assert!(matches!(parse_report(&number), Report::Started(pid) if pid.as_raw() == 123));
+        for text in [[&number[..], &reason].concat(), [&reason[..], &number].concat()] {
+            let Report::Failed(Some(pid), failure) = parse_report(&text) else {
+                panic!("{}", text.escape_ascii());
+            };
+            assert_eq!((pid.as_raw(), failure.what.as_str()), (123, "no such program"));
+        }
+        assert!(matches!(parse_report(&reason), Report::Failed(None, _)));
+        assert!(matches!(parse_report(b""), Report::Failed(None, _)));
+    }
 }
