@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -105,24 +106,54 @@ impl Supervisor {
     }
 
     fn leader_known(&mut self, pid: &str) -> io::Result<()> {
-        let Some(call) = self.booting.take() else { return Ok(()) };
+        let Some(call) = self.booting else { return Ok(()) };
         let result = pid
             .parse()
+            .map(Pid::from_raw)
             .map_err(|_| Failure::new(format!("\"{pid}\" is no process number")))
             .and_then(|pid| {
                 let commands = self.cgroup.as_ref().map(|c| c.machine().join("payload"));
-                Leader::find(Pid::from_raw(pid), commands)
+                let found = Leader::find(pid, commands).and_then(|leader| {
+                    settings::copy_in(&leader)?;
+                    Ok(leader)
+                });
+                match found {
+                    // One that ends at once (there is no init) can be gone before it is looked at.
+                    // systemd-nspawn ends after it, and that is then the answer to the call.
+                    Err(_) if has_ended(pid) => Ok(None),
+                    found => found.map(Some),
+                }
             });
         match result {
+            Ok(None) => Ok(()),
             Ok(leader) => {
-                if let Err(failure) = settings::copy_in(&leader) {
-                    return self.answer(call, Err(failure), &[]);
-                }
-                self.leader = Some(leader);
+                self.leader = leader;
+                self.booting = None;
                 self.answer(call, Ok(Answer::Started), &[])
             }
-            Err(failure) => self.answer(call, Err(failure), &[]),
+            Err(failure) => {
+                self.booting = None;
+                self.answer(call, Err(failure), &[])
+            }
         }
+    }
+}
+
+/// Whether a process that could not be looked into has ended. One that is about to is waited for:
+/// it gives up its root and namespaces before it shows as ended.
+fn has_ended(pid: Pid) -> bool {
+    let since = Instant::now();
+    loop {
+        let ended = fs::read_to_string(format!("/proc/{pid}/status")).map_or(true, |status| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix("State:"))
+                .is_some_and(|state| state.trim_start().starts_with(['Z', 'X']))
+        });
+        if ended || since.elapsed() > Duration::from_secs(1) {
+            return ended;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
