@@ -10,6 +10,7 @@ pub(crate) mod gc;
 pub(crate) mod hcl2_upgrade;
 pub(crate) mod init;
 pub(crate) mod inspect;
+pub(crate) mod lab;
 pub(crate) mod logs;
 pub(crate) mod lsp;
 pub(crate) mod plan;

@@ -1,0 +1,130 @@
+//! `karat lab`, from up to down.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail so")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn karat(state: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_karat"));
+    command.args(args).env("KARAT_STATE_DIR", state).env_remove("PACKER_LOG").output().unwrap()
+}
+
+fn ok(state: &Path, args: &[&str]) -> String {
+    let output = karat(state, args);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refused(state: &Path, args: &[&str]) -> String {
+    let output = karat(state, args);
+    assert_eq!(output.status.code(), Some(1), "{args:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// Ends the lab whatever becomes of the test.
+struct Down<'a>(&'a Path);
+
+impl Drop for Down<'_> {
+    fn drop(&mut self) {
+        let _ = karat(self.0, &["lab", "down"]);
+    }
+}
+
+fn process(state: &Path) -> Option<u64> {
+    let text = std::fs::read(state.join("lab/lab.json")).ok()?;
+    serde_json::from_slice::<Value>(&text).unwrap()["pid"].as_u64()
+}
+
+#[test]
+fn a_lab_is_started_asked_and_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path();
+    let said = refused(state, &["lab", "env"]);
+    assert!(said.contains("no lab serves") && said.contains("karat lab up"), "{said}");
+    let _down = Down(state);
+    let up = ["lab", "up", "-listen", "127.0.0.1:0"];
+    let said = ok(state, &up);
+    let address = said.trim().trim_start_matches("The lab serves at ").trim_end_matches('.');
+    assert!(address.starts_with("http://127.0.0.1:"), "{said}");
+    let pid = process(state).unwrap();
+    assert!(ok(state, &up).contains("serves already"));
+    assert_eq!(process(state), Some(pid));
+
+    let variables = ok(state, &["lab", "env"]);
+    assert!(variables.contains(&format!("export AWS_ENDPOINT_URL='{address}'\n")), "{variables}");
+    assert!(variables.contains("unset AWS_PROFILE"), "{variables}");
+    let json: Value = serde_json::from_str(&ok(state, &["lab", "env", "-json"])).unwrap();
+    assert_eq!(json["AWS_REGION"], "us-east-1");
+    let status = ok(state, &["lab", "status"]);
+    assert!(status.contains("debian-13-"), "{status}");
+    assert_eq!(ok(state, &["lab", "audit"]), "");
+
+    let add = ["lab", "faults", "add", "-calls", "Run*", "-share", "0.2", "throttle"];
+    let id = ok(state, &add);
+    let list = ok(state, &["lab", "faults"]);
+    assert!(list.contains(id.trim()) && list.contains("share 0.2"), "{list}");
+    let wrong = refused(state, &["lab", "faults", "add", "latency"]);
+    assert!(wrong.contains("needs a delay"), "{wrong}");
+    ok(state, &["lab", "faults", "clear", id.trim()]);
+    assert_eq!(ok(state, &["lab", "faults"]), "");
+    let wrong = refused(state, &["lab", "faults", "clear", "fault-0"]);
+    assert!(wrong.contains("there is no fault"), "{wrong}");
+
+    ok(state, &["lab", "down"]);
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    assert!(ok(state, &["lab", "down", "-forget"]).contains("forgotten"));
+    assert!(!state.join("lab/lab.db").exists());
+}
+
+#[test]
+fn what_is_left_over_makes_the_audit_fail() {
+    if Command::new("aws").arg("--version").output().is_err() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path();
+    let _down = Down(state);
+    ok(state, &["lab", "up", "-listen", "127.0.0.1:0"]);
+    let variables: Value = serde_json::from_str(&ok(state, &["lab", "env", "-json"])).unwrap();
+    let aws = |args: &[&str]| {
+        let mut command = Command::new("aws");
+        for (name, value) in variables.as_object().unwrap() {
+            command.env(name, value.as_str().unwrap());
+        }
+        command.env("AWS_CONFIG_FILE", "/dev/null").env("NO_PROXY", "*");
+        command.env_remove("AWS_PROFILE");
+        let output = command.args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    aws(&["ec2", "create-key-pair", "--key-name", "left", "--key-type", "ed25519"]);
+    let output = karat(state, &["lab", "audit"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("key-pair") && said.contains("left"), "{said}");
+    // It is still there after an end and a new start.
+    ok(state, &["lab", "down"]);
+    ok(state, &["lab", "up", "-listen", "127.0.0.1:0"]);
+    assert_eq!(karat(state, &["lab", "audit"]).status.code(), Some(1));
+    let variables: Value = serde_json::from_str(&ok(state, &["lab", "env", "-json"])).unwrap();
+    let endpoint = variables["AWS_ENDPOINT_URL"].as_str().unwrap();
+    aws(&["ec2", "delete-key-pair", "--key-name", "left", "--endpoint-url", endpoint]);
+    assert_eq!(karat(state, &["lab", "audit"]).status.code(), Some(0));
+}
+
+#[test]
+fn wrong_settings_are_told_with_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("own.toml");
+    std::fs::write(&file, "region = \"mars-1\"\n").unwrap();
+    let path = file.to_str().unwrap();
+    let said = refused(dir.path(), &["lab", "up", "-config", path]);
+    assert!(said.contains("mars-1"), "{said}");
+    std::fs::write(&file, "account = \"111122223333\"\nregoin = 1\n").unwrap();
+    let said = refused(dir.path(), &["lab", "up", "-config", path]);
+    assert!(said.contains("line 2") && said.contains("regoin"), "{said}");
+    assert!(process(dir.path()).is_none());
+}
