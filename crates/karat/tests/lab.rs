@@ -39,6 +39,13 @@ fn process(state: &Path) -> Option<u64> {
     serde_json::from_slice::<Value>(&text).unwrap()["pid"].as_u64()
 }
 
+/// Whether a process has ended; nobody may have waited for it yet.
+fn ended(pid: u64) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.is_none_or(|state| state.trim_start().starts_with(['Z', 'X']))
+}
+
 #[test]
 fn a_lab_is_started_asked_and_ended() {
     let dir = tempfile::tempdir().unwrap();
@@ -75,7 +82,7 @@ fn a_lab_is_started_asked_and_ended() {
     assert!(wrong.contains("there is no fault"), "{wrong}");
 
     ok(state, &["lab", "down"]);
-    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    assert!(ended(pid));
     assert!(ok(state, &["lab", "down", "-forget"]).contains("forgotten"));
     assert!(!state.join("lab/lab.db").exists());
 }
