@@ -308,6 +308,33 @@ impl SourceMap {
         id
     }
 
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// When it is not UTF-8. What can be read of the text is then added to the map, so that the
+    /// diagnostic shows the place.
+    pub fn decode(&mut self, name: &str, bytes: Vec<u8>) -> Result<String, Diagnostic> {
+        let wrong = match String::from_utf8(bytes) {
+            Ok(text) => return Ok(text),
+            Err(error) => error,
+        };
+        let at = wrong.utf8_error().valid_up_to();
+        let bytes = wrong.as_bytes();
+        let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+        let byte = bytes.get(at).copied().unwrap_or_default();
+        let id = self.add(name, String::from_utf8_lossy(bytes));
+        Err(Diagnostic::error("Invalid character encoding")
+            .at(Span::new(id, at..at + char::REPLACEMENT_CHARACTER.len_utf8()))
+            .detail(format!(
+                "Templates are UTF-8 texts, in which the byte 0x{byte:02x} begins no character here."
+            ))
+            .hint(if utf16 {
+                "The file looks like UTF-16, as some editors write it: save it as UTF-8."
+            } else {
+                "Save the file as UTF-8."
+            }))
+    }
+
     /// The text with this id.
     pub fn get(&self, id: SourceId) -> Option<&Source> {
         self.sources.get(id.0 as usize)
@@ -365,6 +392,21 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_not_utf8_is_shown_where_it_is_wrong() {
+        let mut map = SourceMap::new();
+        assert_eq!(map.decode("a.hcl", "é = 1".into()), Ok("é = 1".to_owned()));
+        let wrong = map.decode("a.hcl", b"a = 1\n\xc3\xa9 = \"caf\xe9\"\n".to_vec()).unwrap_err();
+        let span = wrong.primary.unwrap().span;
+        let source = map.get(span.source).unwrap();
+        assert_eq!(source.position(span.range().start), Position { line: 2, column: 9 });
+        assert_eq!(source.line(2), "é = \"caf\u{fffd}\"");
+        assert_eq!(map.text(span), "\u{fffd}");
+        assert!(wrong.detail.contains("0xe9"), "{}", wrong.detail);
+        let wrong = map.decode("a.hcl", b"\xff\xfea\0".to_vec()).unwrap_err();
+        assert!(wrong.hints[0].contains("UTF-16"), "{}", wrong.hints[0]);
+    }
 
     #[test]
     fn positions_count_from_one_and_by_code_point() {

@@ -20,7 +20,7 @@ pub struct Load {
     /// The template as the user named it: a file or a folder.
     pub path: PathBuf,
     /// The text of the template where it does not come from `path`.
-    pub stdin: Option<String>,
+    pub stdin: Option<Vec<u8>>,
     /// What the template is written in, where its name does not say; legacy JSON without.
     pub kind: Option<TemplateKind>,
     /// `-var-file`, in the order given.
@@ -65,8 +65,10 @@ pub fn load(request: &Load, world: &dyn World) -> Loaded {
     if written_in(request, is_folder) == TemplateKind::Legacy {
         return reader.legacy(request);
     }
-    let root = if request.stdin.is_some() {
-        bodies.extend(reader.parse("<stdin>".into(), request.stdin.clone().unwrap_or_default()));
+    let root = if let Some(bytes) = request.stdin.clone() {
+        if let Some(text) = reader.decoded("<stdin>", bytes) {
+            bodies.extend(reader.parse("<stdin>".into(), text));
+        }
         PathBuf::from(".")
     } else if is_folder {
         for path in reader.files_with(&request.path, &ENDINGS) {
@@ -155,24 +157,19 @@ impl Reader<'_> {
                 return None;
             }
         };
-        match String::from_utf8(bytes) {
-            Ok(text) => Some(text),
-            Err(error) => {
-                let at = error.utf8_error().valid_up_to();
-                self.diags.push(
-                    Diagnostic::error(what())
-                        .detail(format!("It is not UTF-8: byte {at} begins no character."))
-                        .hint("Save the file as UTF-8."),
-                );
-                None
-            }
-        }
+        self.decoded(&path.to_string_lossy(), bytes)
+    }
+
+    fn decoded(&mut self, name: &str, bytes: Vec<u8>) -> Option<String> {
+        self.sources.decode(name, bytes).map_err(|diagnostic| self.diags.push(diagnostic)).ok()
     }
 
     /// Reads a legacy template and its variable files.
     fn legacy(mut self, request: &Load) -> Loaded {
         let (name, text) = match &request.stdin {
-            Some(text) => ("<stdin>".to_owned(), Some(text.clone())),
+            Some(bytes) => {
+                ("<stdin>".to_owned(), Some(String::from_utf8_lossy(bytes).into_owned()))
+            }
             None => (request.path.to_string_lossy().into_owned(), self.lossy_text(&request.path)),
         };
         let mut given = BTreeMap::new();

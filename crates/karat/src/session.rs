@@ -1,5 +1,6 @@
 //! From the command line to a loaded template and an engine.
 
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -67,10 +68,11 @@ impl Session {
         colour: bool,
     ) -> Result<Self, Failure> {
         let stdin = if args.template == "-" {
-            let text = std::io::read_to_string(std::io::stdin()).map_err(|e| {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).map_err(|e| {
                 Failure::new(format!("cannot read the template from the standard input: {e}"))
             })?;
-            Some(text)
+            Some(bytes)
         } else {
             None
         };

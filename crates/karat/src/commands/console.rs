@@ -118,7 +118,7 @@ pub(super) fn bare(
 ) -> Result<Evaluated, Failure> {
     let request = Load {
         path: PathBuf::new(),
-        stdin: Some(text.to_owned()),
+        stdin: Some(text.into()),
         kind: Some(kind),
         var_files: files.iter().map(PathBuf::from).collect(),
     };

@@ -1,5 +1,6 @@
 //! `karat fmt`
 
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
@@ -49,8 +50,9 @@ pub(crate) fn run(args: FmtArgs) -> Result<(), Failure> {
     let mut formatter = Formatter { args, changed: false, failed: false };
     for path in &paths {
         if path == "-" {
-            let text = std::io::read_to_string(std::io::stdin())?;
-            formatter.one("<standard input>", &text, None)?;
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes)?;
+            formatter.one("<standard input>", bytes, None)?;
         } else {
             // What is wrong with one of them does not keep the others from their form.
             if let Err(failure) = formatter.path(Path::new(path), true) {
@@ -93,12 +95,22 @@ impl Formatter {
             }
             return Ok(());
         }
-        let text = std::fs::read_to_string(path).map_err(context)?;
-        self.one(&path.to_string_lossy(), &text, Some(path))
+        let bytes = std::fs::read(path).map_err(context)?;
+        self.one(&path.to_string_lossy(), bytes, Some(path))
     }
 
-    fn one(&mut self, name: &str, text: &str, path: Option<&Path>) -> Result<(), Failure> {
+    fn one(&mut self, name: &str, bytes: Vec<u8>, path: Option<&Path>) -> Result<(), Failure> {
         let mut sources = SourceMap::new();
+        let text = match sources.decode(name, bytes) {
+            Ok(text) => text,
+            Err(diagnostic) => {
+                let mut diags = Diagnostics::new();
+                diags.push(diagnostic);
+                self.complain(&sources, &diags);
+                return Ok(());
+            }
+        };
+        let text = text.as_str();
         let id = sources.add(name, text);
         let (_, diags) = karat_hcl::parse(id, text);
         if diags.has_errors() {
