@@ -23,7 +23,7 @@ use crate::handshake::{
     Base64, Challenge, Complete, ENCRYPTION, EncryptionRequest, EncryptionResult, Request,
     Requested, Response, SESSION_TYPE, context, status,
 };
-use crate::link::{Link, Socket, Sockets};
+use crate::link::{Link, Lost, Socket, Sockets};
 use crate::message::{Flag, Message, payload};
 use crate::reliable::Side;
 
@@ -210,8 +210,8 @@ struct Waiting {
 }
 
 impl Sockets for Waiting {
-    async fn next(&mut self, lost: Option<String>) -> Result<Socket, SsmError> {
-        let lost = lost.unwrap_or_else(|| "no client came".into());
+    async fn next(&mut self, lost: Option<Lost>) -> Result<Socket, SsmError> {
+        let lost = lost.map_or_else(|| "no client came".into(), |lost| lost.reason);
         match tokio::time::timeout(ABANDONED, self.next.recv()).await {
             Ok(Some(socket)) => Ok(socket),
             Ok(None) => Err(SsmError::Closed("the session is over".into())),

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::cipher::{Cipher, KEY_BYTES};
@@ -27,7 +28,7 @@ use crate::handshake::{
     Base64, Challenge, Complete, ENCRYPTION, EncryptionRequest, EncryptionResult, Processed,
     Request, Response, SESSION_TYPE, context, status,
 };
-use crate::link::{Link, Socket, Sockets};
+use crate::link::{Link, Lost, Socket, Sockets};
 use crate::message::{Flag, Message, payload};
 use crate::reliable::Side;
 use crate::{SsmError, message};
@@ -42,6 +43,8 @@ const BUFFER: usize = 256 * 1024;
 const HANDSHAKE: Duration = Duration::from_secs(60);
 /// How often a lost web socket is opened again.
 const TRIES: u32 = 6;
+/// Between two of these tries; twice as long before each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// How often a call is made that the service answers with "later".
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -142,6 +145,7 @@ impl PortSession {
             session_id: session_id.clone(),
             client_id: Uuid::new_v4(),
             first: Some(opened),
+            deaf: 0,
         };
         let mut link = Link::start(Side::Client, sockets);
         let agreed = stop_at(cancel, agree(&mut link, &*service, &session_id)).await;
@@ -253,6 +257,8 @@ struct Channel {
     session_id: String,
     client_id: Uuid,
     first: Option<Opened>,
+    /// Web sockets in a row through which nothing came.
+    deaf: u32,
 }
 
 impl Channel {
@@ -273,12 +279,20 @@ impl Channel {
 }
 
 impl Sockets for Channel {
-    async fn next(&mut self, lost: Option<String>) -> Result<Socket, SsmError> {
+    async fn next(&mut self, lost: Option<Lost>) -> Result<Socket, SsmError> {
         if let Some(opened) = self.first.take() {
             return self.open(&opened).await;
         }
-        let mut reason = lost.unwrap_or_default();
-        let mut pause = Duration::from_millis(200);
+        let Lost { mut reason, heard } =
+            lost.unwrap_or(Lost { reason: String::new(), heard: true });
+        self.deaf = if heard { 0 } else { self.deaf + 1 };
+        if self.deaf >= TRIES {
+            return Err(SsmError::Lost(reason));
+        }
+        if self.deaf > 0 {
+            tokio::time::sleep(FIRST_PAUSE.saturating_mul(1 << (self.deaf - 1))).await;
+        }
+        let mut pause = FIRST_PAUSE;
         for _ in 0..TRIES {
             let again = async {
                 let opened = self.service.resume(&self.session_id).await?;
@@ -357,7 +371,7 @@ async fn agree(
 }
 
 /// Why a link ended whose messages have stopped.
-async fn end_of(task: &mut JoinHandle<Result<(), SsmError>>) -> SsmError {
+async fn end_of(task: &mut AbortOnDropHandle<Result<(), SsmError>>) -> SsmError {
     match task.await {
         Ok(Err(error)) => error,
         Ok(Ok(())) => SsmError::Closed(String::new()),

@@ -1,14 +1,16 @@
 //! A data channel over one web socket after the other.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message as Frame};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::SsmError;
 use crate::connect::Io;
@@ -29,14 +31,21 @@ const WAITING: usize = 1024;
 /// How long the end of a link waits for acknowledgements of what was sent last.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How a web socket was lost.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) reason: String,
+    /// Whether anything of the channel came through it. The service lets clients of a session in
+    /// that is over, too, and nothing comes then.
+    pub(crate) heard: bool,
+}
+
 /// Gives one web socket after the other.
 pub(crate) trait Sockets: Send + 'static {
     /// The first one, or the next after `lost` says why the former one is gone. An error ends the
     /// channel.
-    fn next(
-        &mut self,
-        lost: Option<String>,
-    ) -> impl Future<Output = Result<Socket, SsmError>> + Send;
+    fn next(&mut self, lost: Option<Lost>)
+    -> impl Future<Output = Result<Socket, SsmError>> + Send;
 }
 
 /// A running data channel.
@@ -46,8 +55,9 @@ pub(crate) struct Link {
     pub(crate) outgoing: mpsc::Sender<(u32, Bytes)>,
     /// What came, in order.
     pub(crate) incoming: mpsc::Receiver<Message>,
-    /// Ends with what the other side said at the end, or nothing after a local end.
-    pub(crate) task: JoinHandle<Result<(), SsmError>>,
+    /// Ends with what the other side said at the end, or nothing after a local end. Dropping it
+    /// drops the channel.
+    pub(crate) task: AbortOnDropHandle<Result<(), SsmError>>,
 }
 
 impl Link {
@@ -56,13 +66,13 @@ impl Link {
         let (outgoing, takes) = mpsc::channel(16);
         let (gives, incoming) = mpsc::channel(WAITING);
         let task = tokio::spawn(run(Reliable::new(side), sockets, takes, gives));
-        Self { outgoing, incoming, task }
+        Self { outgoing, incoming, task: AbortOnDropHandle::new(task) }
     }
 }
 
 /// Why one web socket is not used any more.
 enum Turn {
-    Lost(String),
+    Lost(Lost),
     Done,
 }
 
@@ -76,9 +86,9 @@ async fn run(
     loop {
         let socket = sockets.next(lost).await?;
         match carry(socket, &mut state, &mut takes, &gives).await? {
-            Turn::Lost(reason) => {
-                tracing::debug!(reason, "the data channel's web socket is lost");
-                lost = Some(reason);
+            Turn::Lost(how) => {
+                tracing::debug!(how.reason, "the data channel's web socket is lost");
+                lost = Some(how);
             }
             Turn::Done => return Ok(()),
         }
@@ -95,41 +105,50 @@ async fn carry(
     let (mut sink, mut stream) = socket.split();
     // Writing has a task of its own: two sides that both only write would wait for ever.
     let (frames, mut queue) = mpsc::unbounded_channel::<Frame>();
-    let writer = tokio::spawn(async move {
+    let queued = Arc::new(AtomicUsize::new(0));
+    let written = Arc::clone(&queued);
+    let _writer = AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut fed = 0;
         while let Some(frame) = queue.recv().await {
             sink.feed(frame).await?;
+            fed += 1;
             if queue.is_empty() {
                 sink.flush().await?;
+                written.fetch_sub(std::mem::take(&mut fed), Ordering::Relaxed);
             }
         }
-        sink.close().await
-    });
-    let _ends = AbortOnDrop(writer);
+        sink.close().await?;
+        Ok::<(), SocketError>(())
+    }));
     // Where writing has failed, reading does so as well.
-    let send = |bytes: Bytes| {
-        let _ = frames.send(Frame::Binary(bytes));
+    let send = |frame: Frame| {
+        queued.fetch_add(1, Ordering::Relaxed);
+        let _ = frames.send(frame);
     };
-    state.outstanding(Instant::now()).into_iter().for_each(send);
+    state.outstanding(Instant::now()).into_iter().map(Frame::Binary).for_each(send);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut heard, mut pinged) = (Instant::now(), Instant::now());
+    let (mut last, mut pinged) = (Instant::now(), Instant::now());
+    let mut heard = false;
+    let lost = |reason: String, heard| Ok(Turn::Lost(Lost { reason, heard }));
     let mut leaving: Option<Instant> = None;
     loop {
         tokio::select! {
             frame = stream.next() => {
-                heard = Instant::now();
+                last = Instant::now();
                 let bytes = match frame {
                     Some(Ok(Frame::Binary(bytes))) => bytes,
                     Some(Ok(Frame::Close(close))) => {
                         let why = close.map(|c| format!("{} {}", c.code, c.reason));
-                        return Ok(Turn::Lost(why.unwrap_or_else(|| "it was closed".into())));
+                        return lost(why.unwrap_or_else(|| "it was closed".into()), heard);
                     }
                     Some(Ok(_)) => continue,
-                    Some(Err(error)) => return Ok(Turn::Lost(error.to_string())),
-                    None => return Ok(Turn::Lost("it ended".into())),
+                    Some(Err(error)) => return lost(error.to_string(), heard),
+                    None => return lost("it ended".into(), heard),
                 };
-                let received = state.receive(&bytes, gives.capacity() > 0, heard)?;
-                received.reply.into_iter().for_each(send);
+                heard = true;
+                let received = state.receive(&bytes, gives.capacity() > 0, last)?;
+                received.reply.into_iter().map(Frame::Binary).for_each(send);
                 if let Some(reason) = received.closed {
                     deliver(state, gives);
                     return Err(SsmError::Closed(reason));
@@ -137,19 +156,24 @@ async fn carry(
                 deliver(state, gives);
             }
             taken = takes.recv(), if leaving.is_none() && state.may_send() => match taken {
-                Some((kind, payload)) => send(state.send(kind, payload, Instant::now())),
+                Some((kind, payload)) => {
+                    send(Frame::Binary(state.send(kind, payload, Instant::now())));
+                }
                 None => leaving = Some(Instant::now()),
             },
             _ = tick.tick() => {
                 let now = Instant::now();
-                state.overdue(now)?.into_iter().for_each(send);
+                // What waits to be written is late because of what stands before it; sending it
+                // again would only make that more.
+                let free = queued.load(Ordering::Relaxed) == 0;
+                state.overdue(free, now)?.into_iter().map(Frame::Binary).for_each(send);
                 deliver(state, gives);
-                if now.duration_since(heard) > SILENCE {
-                    return Ok(Turn::Lost(format!("nothing came for {} s", SILENCE.as_secs())));
+                if now.duration_since(last) > SILENCE {
+                    return lost(format!("nothing came for {} s", SILENCE.as_secs()), heard);
                 }
                 if now.duration_since(pinged) > PING {
                     pinged = now;
-                    let _ = frames.send(Frame::Ping(Bytes::from_static(b"keepalive")));
+                    send(Frame::Ping(Bytes::from_static(b"keepalive")));
                 }
             }
         }
@@ -166,13 +190,5 @@ fn deliver(state: &mut Reliable, gives: &mpsc::Sender<Message>) {
     while let Ok(permit) = gives.try_reserve() {
         let Some(message) = state.deliver() else { return };
         permit.send(message);
-    }
-}
-
-struct AbortOnDrop(JoinHandle<Result<(), SocketError>>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

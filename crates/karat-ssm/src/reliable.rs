@@ -21,6 +21,8 @@ const BURST: usize = 64;
 /// Bounds of the time after which a message is sent again.
 const FIRST_TIMEOUT: Duration = Duration::from_millis(200);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// The longest time between two times that a message is sent.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 const GRANULARITY: f64 = 0.01;
 /// Shares of a new measurement in the round-trip time and its variation.
 const SHARE: f64 = 1.0 / 8.0;
@@ -50,7 +52,23 @@ struct Unacknowledged {
     frame: Bytes,
     first: Instant,
     last: Instant,
-    again: bool,
+    /// How often it was sent again.
+    again: u32,
+}
+
+impl Unacknowledged {
+    /// Each time a message is sent again, its answer is waited for twice as long: where a busy
+    /// machine is what makes it late, more messages would make it later.
+    fn is_late(&self, timeout: Duration, now: Instant) -> bool {
+        let patience =
+            timeout.saturating_mul(1 << self.again.min(8)).min(LONGEST_PAUSE.max(timeout));
+        now.duration_since(self.last) > patience
+    }
+
+    fn sent_again(&mut self, now: Instant) -> Bytes {
+        (self.last, self.again) = (now, self.again.saturating_add(1));
+        self.frame.clone()
+    }
 }
 
 /// The state of a data channel, whatever carries it.
@@ -112,7 +130,7 @@ impl Reliable {
             frame: frame.clone(),
             first,
             last,
-            again: false,
+            again: 0,
         });
         frame
     }
@@ -120,31 +138,23 @@ impl Reliable {
     /// Everything that has no answer yet, for a new carrier.
     pub(crate) fn outstanding(&mut self, now: Instant) -> Vec<Bytes> {
         self.paused = false;
-        let sent = |waiting: &mut Unacknowledged| {
-            (waiting.last, waiting.again) = (now, true);
-            waiting.frame.clone()
-        };
-        self.under_way.iter_mut().map(sent).collect()
+        self.under_way.iter_mut().map(|waiting| waiting.sent_again(now)).collect()
     }
 
-    /// What is to be sent again by now, the oldest first.
-    pub(crate) fn overdue(&mut self, now: Instant) -> Result<Vec<Bytes>, SsmError> {
+    /// What is to be sent again by now, the oldest first; nothing while the carrier is not `free`.
+    pub(crate) fn overdue(&mut self, free: bool, now: Instant) -> Result<Vec<Bytes>, SsmError> {
         if let Some(oldest) = self.under_way.front()
             && now.duration_since(oldest.first) > PATIENCE
         {
             let seconds = PATIENCE.as_secs();
             return Err(SsmError::Lost(format!("no acknowledgement came for {seconds} s")));
         }
-        if self.paused {
+        if self.paused || !free {
             return Ok(Vec::new());
         }
         let timeout = self.timeout;
-        let late = self.under_way.iter_mut().take_while(|w| now.duration_since(w.last) > timeout);
-        let sent = |waiting: &mut Unacknowledged| {
-            (waiting.last, waiting.again) = (now, true);
-            waiting.frame.clone()
-        };
-        Ok(late.take(BURST).map(sent).collect())
+        let late = self.under_way.iter_mut().filter(|w| w.is_late(timeout, now));
+        Ok(late.take(BURST).map(|waiting| waiting.sent_again(now)).collect())
     }
 
     /// Takes a frame. `room` tells whether something can be delivered soon.
@@ -193,7 +203,7 @@ impl Reliable {
         let Ok(at) = self.under_way.binary_search_by_key(&sequence, |w| w.sequence) else { return };
         let Some(waiting) = self.under_way.remove(at) else { return };
         // An answer to a message that was sent twice does not tell which of them it is about.
-        if waiting.again {
+        if waiting.again > 0 {
             return;
         }
         let took = now.duration_since(waiting.last).as_secs_f64();
@@ -223,12 +233,29 @@ mod tests {
         assert!(agent.receive(&frame, false, now).unwrap().reply.is_none());
         assert!(agent.deliver().is_none());
         let later = now + Duration::from_millis(300);
-        let again = client.overdue(later).unwrap();
+        let again = client.overdue(true, later).unwrap();
         assert_eq!(again, [frame]);
         let reply = agent.receive(&again[0], true, later).unwrap().reply.unwrap();
         assert_eq!(agent.deliver().unwrap().payload, "a");
         client.receive(&reply, true, later).unwrap();
         assert!(client.is_settled());
+    }
+
+    #[test]
+    fn what_is_late_is_sent_again_more_and_more_seldom() {
+        let (mut client, _) = pair();
+        let begun = Instant::now();
+        client.send(payload::OUTPUT, Bytes::from_static(b"a"), begun);
+        let ticks = (1..=200).map(|n| begun + Duration::from_millis(50 * n));
+        let mut sent = Vec::new();
+        for now in ticks {
+            assert_eq!(client.overdue(false, now).unwrap(), Vec::<Bytes>::new());
+            if !client.overdue(true, now).unwrap().is_empty() {
+                sent.push(now.duration_since(begun).as_millis());
+            }
+        }
+        // 0.2 s, 0.4 s, 0.8 s, 1.6 s and 3.2 s after each other, each at the next tick.
+        assert_eq!(sent, [250, 700, 1550, 3200, 6450]);
     }
 
     #[test]
@@ -240,7 +267,7 @@ mod tests {
             client.send(payload::OUTPUT, Bytes::new(), now);
         }
         assert!(!client.may_send());
-        assert!(client.overdue(now + PATIENCE + Duration::from_secs(1)).is_err());
+        assert!(client.overdue(true, now + PATIENCE + Duration::from_secs(1)).is_err());
 
         let (mut client, _) = pair();
         let mut pause = Message::closed("", "");
@@ -302,9 +329,9 @@ mod tests {
                 if client.is_settled() && late.is_empty() {
                     break;
                 }
-                now += Duration::from_millis(1100);
+                now += LONGEST_PAUSE + Duration::from_millis(1);
                 way = late;
-                way.extend(client.overdue(now).unwrap());
+                way.extend(client.overdue(true, now).unwrap());
             }
             prop_assert!(client.is_settled());
             let wanted: Vec<String> = (0..count).map(|n| n.to_string()).collect();

@@ -1,7 +1,7 @@
 //! A service with one session, whose web sockets can be cut.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -27,6 +27,8 @@ pub(crate) struct Rig {
     pub(crate) ended: AtomicU32,
     /// The connections of the web sockets, to be cut.
     streams: Arc<Mutex<Vec<socket2::Socket>>>,
+    /// Whether clients are let in, and nothing comes then.
+    pub(crate) deaf: Arc<AtomicBool>,
     pub(crate) agent: Arc<AgentSession>,
 }
 
@@ -76,16 +78,20 @@ impl Rig {
         let agent = Arc::new(AgentSession::start(options, Arc::new(Port(to))));
         let streams: Arc<Mutex<Vec<socket2::Socket>>> = Arc::default();
         let (serves, kept) = (Arc::clone(&agent), Arc::clone(&streams));
+        let deaf = Arc::new(AtomicBool::new(false));
+        let is_deaf = Arc::clone(&deaf);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let copy = socket2::SockRef::from(&stream).try_clone().unwrap();
                 kept.lock().unwrap().push(copy);
-                let agent = Arc::clone(&serves);
+                let (agent, is_deaf) = (Arc::clone(&serves), Arc::clone(&is_deaf));
                 tokio::spawn(async move {
                     let stream: Box<dyn Io> = Box::new(stream);
                     let mut socket: Socket = tokio_tungstenite::accept_async(stream).await.unwrap();
                     let opening = read_opening(&mut socket).await.unwrap();
-                    if opening.token == "let me in" {
+                    if is_deaf.load(Ordering::SeqCst) {
+                        let _ = socket.close(None).await;
+                    } else if opening.token == "let me in" {
                         // A session that is over needs nothing more.
                         let _ = agent.attach(socket).await;
                     } else {
@@ -101,6 +107,7 @@ impl Rig {
             resumed: AtomicU32::new(0),
             ended: AtomicU32::new(0),
             streams,
+            deaf,
             agent,
         }
     }

@@ -59,6 +59,23 @@ async fn a_session_that_is_cut_goes_on_and_loses_nothing() {
     session.close().await.unwrap();
 }
 
+/// The session is over, but the service still lets its client in.
+#[tokio::test]
+async fn a_session_through_which_nothing_comes_is_given_up() {
+    let rig = Arc::new(Rig::new(echo().await, false).await);
+    let session = open(&rig).await.unwrap();
+    let mut session = there_and_back(session, b"here", async {}).await;
+    rig.deaf.store(true, Ordering::SeqCst);
+    rig.cut();
+    let mut rest = Vec::new();
+    session.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.is_empty());
+    let error = session.close().await.unwrap_err();
+    assert!(matches!(error, SsmError::Lost(_)), "{error}");
+    // The one that was cut, and as many as are tried in a row.
+    assert_eq!(rig.resumed.load(Ordering::SeqCst), 6);
+}
+
 #[tokio::test]
 async fn a_slow_reader_holds_the_sender_back_and_loses_nothing() {
     let rig = Arc::new(Rig::new(echo().await, false).await);
