@@ -1,12 +1,13 @@
 //! The lab: an AWS of one's own on this computer, to rehearse builds without an account.
 //!
 //! It speaks the protocols that AWS's own clients speak, and keeps AWS's rules where image building
-//! meets them. Instances are records: every call about them answers, and nothing boots.
+//! meets them. Instances are local machines, where this host can run those, and records otherwise.
 //!
 //! | part | what |
 //! |---|---|
 //! | `core/` | what any cloud needs: records that survive, states that take their time, settings, faults |
 //! | `aws/` | the services of AWS over it, one port for all of them |
+//! | `machines/` | instances as machines: booting, reaching, capturing them |
 //! | `server.rs` | HTTP: in, routed, out; and the lab's own questions below `/_lab/` |
 //! | `control.rs` | finding, starting and ending a lab from another process |
 //!
@@ -19,6 +20,7 @@
 pub mod aws;
 pub mod control;
 pub mod core;
+mod machines;
 mod server;
 
 pub use server::{Lab, LabError, Options};

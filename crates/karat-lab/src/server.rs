@@ -24,7 +24,9 @@ use crate::control::{self, Running, SECRET_HEADER};
 use crate::core::faults::Rule;
 use crate::core::phase::now;
 use crate::core::records::DatabaseError;
-use crate::core::settings::Settings;
+use crate::core::settings::{Instances, Settings};
+use crate::machines::Machines;
+use crate::machines::host::{self, Addresses};
 
 /// A body of more bytes is refused.
 const LARGEST: usize = 16 * 1024 * 1024;
@@ -54,6 +56,12 @@ pub enum LabError {
     /// The records cannot be used.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// Machines were asked for, and cannot be had.
+    #[error("instances cannot be machines here: {0}")]
+    NoMachines(String),
+    /// The store of machines' disks cannot be used.
+    #[error("cannot open the store of disks")]
+    Store(#[from] karat_layers::Error),
     /// Another lab has the folder.
     #[error("a lab serves from this folder already, at {0}")]
     Taken(String),
@@ -63,6 +71,9 @@ pub enum LabError {
 pub struct Lab {
     running: Running,
     shared: Arc<Shared>,
+    machines: Option<Machines>,
+    /// Held, so that no other lab takes them.
+    _addresses: Option<Addresses>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -79,7 +90,9 @@ impl Drop for Lab {
 }
 
 struct Shared {
-    front: Front,
+    front: Arc<Front>,
+    /// Why instances are records, where they are.
+    no_machines: Option<String>,
     secret: String,
     /// Somebody asked for the end.
     ended: CancellationToken,
@@ -102,8 +115,17 @@ impl Lab {
         std::fs::set_permissions(&dir, private)
             .map_err(failed(format!("close {} to others", dir.display())))?;
         settings.dir = dir.clone();
+        let no_machines = no_machines(&settings);
+        if let (Instances::Machines, Some(why)) = (settings.instances, &no_machines) {
+            return Err(LabError::NoMachines(why.clone()));
+        }
+        let addresses = no_machines.is_none().then(|| host::take_addresses(settings.addresses));
+        if let Some(taken) = &addresses {
+            settings.addresses = taken.network;
+        }
         let region = settings.region.clone();
-        let front = Front::open(settings)?;
+        let supervisor = settings.supervisor.clone();
+        let front = Arc::new(Front::open(settings, no_machines.is_none())?);
         let credential = front.main_credential();
         let (access_key, secret_key) =
             credential.map(|c| (c.access_key, c.secret)).unwrap_or_default();
@@ -119,11 +141,22 @@ impl Lab {
             secret_key: secret_key.clone(),
             region,
         };
-        running.write(&dir).map_err(failed(format!("write in {}", dir.display())))?;
-        let shared =
-            Arc::new(Shared { front, secret: secret_key, ended: CancellationToken::new() });
+        let machines = match supervisor.filter(|_| no_machines.is_none()) {
+            Some(supervisor) => Some(Machines::start(Arc::clone(&front), supervisor)?),
+            None => {
+                front.give_up_machines();
+                None
+            }
+        };
+        let shared = Arc::new(Shared {
+            front,
+            no_machines,
+            secret: secret_key,
+            ended: CancellationToken::new(),
+        });
         let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        Ok(Self { running, shared, task })
+        running.write(&dir).map_err(failed(format!("write in {}", dir.display())))?;
+        Ok(Self { running, shared, machines, _addresses: addresses, task })
     }
 
     /// How clients find it.
@@ -151,7 +184,19 @@ impl Lab {
         self.shared.ended.cancelled().await;
     }
 
-    /// Ends it. What it knows stays in its folder.
+    /// Powers all machines off and ends it. What it knows stays in its folder, and machines that
+    /// ran boot again when it is started again.
+    ///
+    /// # Errors
+    /// When the file by which it is found cannot be removed.
+    pub async fn leave(mut self) -> io::Result<()> {
+        if let Some(machines) = self.machines.take() {
+            machines.stop().await;
+        }
+        self.stop()
+    }
+
+    /// Ends it at once, machines as if their power was cut. What it knows stays in its folder.
     ///
     /// # Errors
     /// When the file by which it is found cannot be removed.
@@ -174,12 +219,19 @@ impl Shared {
             .front
             .images
             .iter()
-            .map(|e| json!({ "name": e.name, "owner": e.owner, "id": e.id }))
+            .map(|e| {
+                json!({
+                    "name": e.name, "owner": e.owner, "id": e.id, "user": e.user,
+                    "remark": e.remark,
+                })
+            })
             .collect();
         json!({
             "address": address,
             "account": settings.account,
             "region": settings.region,
+            "instances_are": if self.no_machines.is_none() { "machines" } else { "records" },
+            "no_machines": self.no_machines,
             "instances": state.instances.iter().filter(|i| !i.phase.at(now()).is_ending()).count(),
             "images": state.images.iter().filter(|i| i.owner == settings.account).count(),
             "snapshots": state.snapshots.iter().filter(|s| s.owner == settings.account).count(),
@@ -219,6 +271,15 @@ impl Shared {
             }
             _ => (404, json!({ "error": "there is no such question" })),
         }
+    }
+}
+
+/// Why instances are not machines; `None` where they are.
+fn no_machines(settings: &Settings) -> Option<String> {
+    match (&settings.supervisor, settings.instances) {
+        (_, Instances::Records) => Some("the settings say so".into()),
+        (None, _) => Some("this program does not run machines".into()),
+        (Some(_), _) => host::lacks(&settings.dir),
     }
 }
 

@@ -17,13 +17,41 @@ pub(crate) struct Caller {
     pub(crate) id: String,
 }
 
-/// What has to be done to the contents of snapshots once the call has succeeded.
+/// What has to be done outside of the lock, once the call has been recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
+    /// Boot an instance's machine.
+    Boot { instance: String },
+    /// Power off an instance's machine; it stays.
+    Stop { instance: String, force: bool },
+    /// End an instance's machine and remove its disk.
+    Terminate { instance: String },
+    /// Power off and boot again.
+    Reboot { instance: String },
+    /// Make a layer of a volume's content for its snapshot. The machine is stopped for it, if it
+    /// may be, and booted again.
+    Capture { instance: String, snapshot: String, reboot: bool },
+    /// Security groups changed: what is reachable has to be looked at again.
+    Reach { instance: String },
     /// Give a snapshot the blocks of another.
     CopyBlocks { from: String, to: String },
     /// Forget the blocks of a snapshot.
     DropBlocks { snapshot: String },
+}
+
+impl Job {
+    /// The instance whose machine it is for, if it is for one.
+    pub(crate) fn instance(&self) -> Option<&str> {
+        match self {
+            Self::Boot { instance }
+            | Self::Stop { instance, .. }
+            | Self::Terminate { instance }
+            | Self::Reboot { instance }
+            | Self::Capture { instance, .. }
+            | Self::Reach { instance } => Some(instance),
+            Self::CopyBlocks { .. } | Self::DropBlocks { .. } => None,
+        }
+    }
 }
 
 /// A call under way.
@@ -37,6 +65,8 @@ pub(crate) struct Call<'a> {
     pub(crate) region: &'a str,
     pub(crate) caller: &'a Caller,
     pub(crate) now: Millis,
+    /// Instances are machines.
+    pub(crate) machines: bool,
     /// What was made after this is not seen.
     pub(crate) horizon: Millis,
     /// What is made never leaves its first state.

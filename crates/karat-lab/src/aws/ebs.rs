@@ -133,6 +133,7 @@ fn start(call: &mut Call<'_>, request: &Incoming) -> Result<EbsAnswer> {
                 call.jobs.push(Job::CopyBlocks { from: from.clone(), to: made.id.clone() });
             }
             Content::Empty => {}
+            _ => return Err(no_blocks(id)),
         }
     }
     made.parent = parent;
@@ -157,6 +158,16 @@ fn start(call: &mut Call<'_>, request: &Incoming) -> Result<EbsAnswer> {
     }
     call.state.snapshots.insert(made);
     Ok(EbsAnswer::json(201, &answer))
+}
+
+fn no_blocks(id: &str) -> AwsError {
+    validation(
+        "INVALID_SNAPSHOT_ID",
+        format!(
+            "The lab gives the blocks of snapshots that were written through EBS direct; {id} was \
+             made from a machine."
+        ),
+    )
 }
 
 fn index_of(text: &str, size: u32) -> Result<u32> {
@@ -269,6 +280,7 @@ fn blocks_of(call: &Call<'_>, id: &str) -> Result<(u32, Blocks)> {
     let blocks = match &found.content {
         Content::Blocks(own) => call.database.blocks(own).map_err(AwsError::internal)?,
         Content::Empty => Vec::new(),
+        _ => return Err(no_blocks(id)),
     };
     Ok((found.size, blocks))
 }

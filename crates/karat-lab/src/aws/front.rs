@@ -71,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) state: State,
     pub(crate) database: Database,
     pub(crate) faults: Faults,
+    /// Takes the jobs of instances, where they are machines.
+    pub(crate) machines: Option<tokio::sync::mpsc::UnboundedSender<Job>>,
 }
 
 impl Inner {
@@ -90,6 +92,7 @@ impl Inner {
 pub(crate) struct Front {
     pub(crate) settings: Settings,
     pub(crate) images: Vec<Entry>,
+    pub(crate) machines: bool,
     pub(crate) blocks: BlockStore,
     inner: Mutex<Inner>,
 }
@@ -120,10 +123,13 @@ impl Front {
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub(crate) fn open(settings: Settings) -> std::result::Result<Self, DatabaseError> {
+    pub(crate) fn open(
+        settings: Settings,
+        machines: bool,
+    ) -> std::result::Result<Self, DatabaseError> {
         let database = Database::open(&settings.dir.join("lab.db"))?;
         let state = State::load(&database)?;
-        let mut inner = Inner { state, database, faults: Faults::default() };
+        let mut inner = Inner { state, database, faults: Faults::default(), machines: None };
         if inner.state.credentials.iter().next().is_none() {
             let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
             inner.state.credentials.insert(Credential {
@@ -157,7 +163,7 @@ impl Front {
         inner.commit()?;
         let blocks = BlockStore::new(settings.dir.join("blocks"));
         let images = settings.images();
-        Ok(Self { settings, images, blocks, inner: Mutex::new(inner) })
+        Ok(Self { settings, images, machines, blocks, inner: Mutex::new(inner) })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -351,6 +357,7 @@ impl Front {
             region: asked.region,
             caller: &asked.caller,
             now: time,
+            machines: self.machines,
             horizon: if stale == 0 { Millis::MAX } else { time - stale },
             stuck,
             jobs,
@@ -406,7 +413,8 @@ impl Front {
         ec2::publish_base_images(state, &self.images, region, time);
     }
 
-    /// Does what a call left to be done.
+    /// Does what a call left to be done, or hands it to the machines. Under the lock, so that
+    /// jobs come in the order of their calls.
     fn finish(
         &self,
         inner: &mut Inner,
@@ -418,6 +426,12 @@ impl Front {
                 Job::DropBlocks { snapshot } => {
                     for digest in inner.database.drop_blocks(&snapshot)? {
                         self.blocks.remove(&digest)?;
+                    }
+                }
+                other => {
+                    if let Some(machines) = &inner.machines {
+                        // They are gone only when the lab ends.
+                        let _ = machines.send(other);
                     }
                 }
             }

@@ -11,6 +11,7 @@
 //! | `ebs.rs` | EBS direct |
 //! | `iam.rs`, `sts.rs`, `kms.rs`, `ssm.rs`, `secrets.rs` | the others |
 //! | `front.rs` | from a request to a service and back |
+//! | `imds.rs` | what an instance is told about itself |
 //! | `audit.rs` | what is left over |
 
 pub mod audit;
@@ -21,6 +22,7 @@ mod error;
 mod filters;
 mod front;
 mod iam;
+mod imds;
 mod kms;
 mod node;
 mod params;
@@ -32,7 +34,9 @@ mod state;
 mod sts;
 mod tags;
 
+pub(crate) use call::Job;
 pub use ec2::actions as ec2_actions;
 pub(crate) use front::Front;
 pub use iam::actions as iam_actions;
+pub(crate) use imds::Imds;
 pub(crate) use request::Incoming;

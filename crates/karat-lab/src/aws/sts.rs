@@ -4,9 +4,9 @@ use super::call::Call;
 use super::error::{AwsError, Result};
 use super::iam;
 use super::node::{Node, tree};
-use super::state::Credential;
+use super::state::{Credential, State};
 use crate::core::ids;
-use crate::core::phase::rfc3339;
+use crate::core::phase::{Millis, rfc3339};
 
 /// Answers a call.
 pub(crate) fn answer(call: &mut Call<'_>) -> Result<Node> {
@@ -24,6 +24,16 @@ pub(crate) fn answer(call: &mut Call<'_>) -> Result<Node> {
 
 /// A new key that stands for someone for some seconds.
 pub(crate) fn temporary(call: &mut Call<'_>, arn: String, id: String, seconds: i64) -> Credential {
+    temporary_in(call.state, arn, id, call.now + seconds * 1000)
+}
+
+/// A new key that stands for someone until a time.
+pub(super) fn temporary_in(
+    state: &mut State,
+    arn: String,
+    id: String,
+    expires: Millis,
+) -> Credential {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let credential = Credential {
         access_key: ids::unique("ASIA")[..20].to_owned(),
@@ -31,9 +41,9 @@ pub(crate) fn temporary(call: &mut Call<'_>, arn: String, id: String, seconds: i
         token: Some(ids::token(alphabet, 160)),
         arn,
         id,
-        expires: Some(call.now + seconds * 1000),
+        expires: Some(expires),
     };
-    call.state.credentials.insert(credential.clone());
+    state.credentials.insert(credential.clone());
     credential
 }
 

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::ids;
 
 /// Bytes in a block.
 pub const BLOCK_SIZE: usize = 524_288;
+/// Bytes in a GiB.
+pub const GIB: u64 = 1 << 30;
 
 /// A folder of blocks.
 #[derive(Clone, Debug)]
@@ -61,6 +63,21 @@ impl BlockStore {
             _ => Ok(()),
         }
     }
+
+    /// Lays blocks out as a disk of `size` bytes with holes where nothing was written.
+    ///
+    /// # Errors
+    /// When a block is missing or the file cannot be written.
+    pub fn assemble(&self, blocks: &[(u32, Vec<u8>)], size: u64, target: &Path) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        let file = fs::File::create(target)?;
+        file.set_len(size)?;
+        for (number, digest) in blocks {
+            let at = u64::from(*number) * BLOCK_SIZE as u64;
+            file.write_all_at(&self.get(digest)?, at)?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -68,13 +85,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_stands_once_and_goes_once() {
+    fn blocks_become_a_disk() {
         let dir = tempfile::tempdir().unwrap();
         let store = BlockStore::new(dir.path().join("blocks"));
         let block = vec![7; BLOCK_SIZE];
         store.put(b"dd", &block).unwrap();
         store.put(b"dd", &block).unwrap();
-        assert_eq!(store.get(b"dd").unwrap(), block);
+        let disk = dir.path().join("disk");
+        store.assemble(&[(1, b"dd".to_vec())], 3 * BLOCK_SIZE as u64, &disk).unwrap();
+        let bytes = fs::read(&disk).unwrap();
+        assert_eq!(bytes.len(), 3 * BLOCK_SIZE);
+        assert_eq!((bytes[0], bytes[BLOCK_SIZE], bytes[2 * BLOCK_SIZE]), (0, 7, 0));
         store.remove(b"dd").unwrap();
         store.remove(b"dd").unwrap();
         assert!(store.get(b"dd").is_err());

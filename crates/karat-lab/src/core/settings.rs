@@ -19,23 +19,40 @@ pub struct Settings {
     pub region: String,
     /// All regions there are.
     pub regions: Vec<String>,
+    /// What instances are.
+    pub instances: Instances,
     /// How long states last, in milliseconds.
     pub durations: Durations,
     /// What there may be at most.
     pub quotas: Quotas,
     /// Whether the catalogue that comes with the lab is there, beside `image`.
     pub default_images: bool,
-    /// The network that instances have their public addresses from; the last two numbers are the
-    /// instances'. All of 127/8 is this host's own.
+    /// The network of the host that instances have their public addresses from; the last two
+    /// numbers are the instances'.
     pub addresses: Ipv4Addr,
+    /// Where the layers of machines' disks lie, otherwise the folder `store` of the lab's own. Several
+    /// labs may have the same one.
+    pub store: Option<PathBuf>,
     /// Base images of one's own.
     pub image: Vec<Entry>,
     /// Where the lab keeps what it has.
     #[serde(skip)]
     pub dir: PathBuf,
+    /// Where packages and other things lie that can be fetched again.
+    #[serde(skip)]
+    pub cache: PathBuf,
+    /// The program that behaves as a machine's supervisor; without, instances are records.
+    #[serde(skip)]
+    pub supervisor: Option<PathBuf>,
 }
 
 impl Settings {
+    /// Where the layers of machines' disks lie.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.store.clone().unwrap_or_else(|| self.dir.join("store"))
+    }
+
     /// All base images: one's own, then those that come with the lab.
     #[must_use]
     pub fn images(&self) -> Vec<Entry> {
@@ -72,17 +89,35 @@ impl Default for Settings {
             ]
             .map(str::to_owned)
             .into(),
+            instances: Instances::default(),
             durations: Durations::default(),
             quotas: Quotas::default(),
             default_images: true,
             addresses: Ipv4Addr::new(127, 100, 0, 0),
+            store: None,
             image: Vec::new(),
             dir: PathBuf::new(),
+            cache: karat_layers::default_cache_dir(),
+            supervisor: None,
         }
     }
 }
 
-/// How long states last, in milliseconds.
+/// What instances are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Instances {
+    /// Machines where the lab runs as root, records otherwise.
+    #[default]
+    Auto,
+    /// A local machine each. Needs root.
+    Machines,
+    /// Records alone: every call answers, nothing boots.
+    Records,
+}
+
+/// How long states last, in milliseconds. Where work has to be done, a state lasts as long as the
+/// work if that is longer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Durations {

@@ -62,9 +62,11 @@ impl MachineStep {
         }
         let (_, layer) = base_output(cx)?;
         let store = open_store(&self.state_dir)?;
-        let lower = store
+        let mut lower = store
             .lower_dirs(layer)
             .map_err(|e| StepError::because("could not find the layers of the machine", e))?;
+        // The store gives the topmost first, as the kernel wants them.
+        lower.reverse();
         let mut spec = MachineSpec::new(&self.id, lower, self.work_dir());
         spec.hostname = self.hostname.clone().unwrap_or_else(|| "localhost".into());
         spec.boot_deadline = self.boot_timeout;

@@ -181,8 +181,10 @@ impl Machine {
     async fn connect_network(&self) -> Result<()> {
         let Inner { client, spec, .. } = &*self.inner;
         let outbound = network::choose_outbound(spec.network)?;
-        let address = outbound.as_ref().map_or(Ipv4Addr::LOCALHOST, network::own_address);
-        let loopback = vec![METADATA_ADDRESS, RESOLVER_ADDRESS];
+        let own = || outbound.as_ref().map_or(Ipv4Addr::LOCALHOST, network::own_address);
+        let address = spec.addresses.first().copied().unwrap_or_else(own);
+        let mut loopback = vec![METADATA_ADDRESS, RESOLVER_ADDRESS];
+        loopback.extend(&spec.addresses);
         let ask_host = outbound.is_some();
         client.call(Op::Network(wire::Network { loopback, outbound }), &[]).await?;
 
@@ -201,7 +203,11 @@ impl Machine {
         let mut running = self.running();
         running.address = Some(address);
         running.servers.push(tokio::spawn(dns::serve(udp, tcp, names, ask_host)));
-        running.servers.push(tokio::spawn(metadata::serve(http, tree)));
+        running.servers.push(tokio::spawn(metadata::serve(
+            http,
+            tree,
+            spec.metadata.service.clone(),
+        )));
         Ok(())
     }
 
@@ -536,6 +542,15 @@ impl Machine {
         let state = self.inner.client.state();
         let state = state.borrow();
         self.address().is_some() && !state.closed && state.stopped.is_none()
+    }
+
+    /// Whether the machine has ended because it wants to be started again: a reboot.
+    pub fn wants_restart(&self) -> bool {
+        // systemd-nspawn says so by this code.
+        const FORCE_RESTART: i32 = 133;
+        let state = self.inner.client.state();
+        let state = state.borrow();
+        matches!(state.stopped, Some((Some(FORCE_RESTART), _)))
     }
 
     /// Makes a machine that went away run again: waits for its end, if it is on its way there, and

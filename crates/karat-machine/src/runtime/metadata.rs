@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fmt::Debug;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -22,6 +24,36 @@ use super::spec::MachineSpec;
 
 /// The session token: whoever asks from inside the machine's namespace may have it.
 const TOKEN: &str = "a2FyYXQtbWV0YWRhdGE=";
+
+/// A request to the metadata server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataRequest {
+    /// `GET`, `PUT`, …
+    pub method: String,
+    /// The path, as it was sent.
+    pub path: String,
+    /// Headers, their names in small letters.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// An answer of the metadata server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataAnswer {
+    /// The status of HTTP.
+    pub status: u16,
+    /// Headers, their names in small letters.
+    pub headers: Vec<(&'static str, String)>,
+    /// What it says.
+    pub body: Vec<u8>,
+    /// Over how many hops the packets of the answer may go; as many as the system allows without.
+    pub hop_limit: Option<u8>,
+}
+
+/// Answers in place of the tree that a specification gives.
+pub trait MetadataService: Debug + Send + Sync {
+    /// Answers a request. Called on a thread that may wait a little.
+    fn answer(&self, request: &MetadataRequest) -> MetadataAnswer;
+}
 
 /// All answers, by path.
 #[derive(Clone, Debug, Default)]
@@ -130,21 +162,72 @@ impl Tree {
 }
 
 /// Serves until the listener fails or the task is dropped.
-pub(super) async fn serve(listener: TcpListener, tree: Tree) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    tree: Tree,
+    service: Option<Arc<dyn MetadataService>>,
+) {
     let tree = Arc::new(tree);
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
-        let tree = Arc::clone(&tree);
+        let (tree, answers) = (Arc::clone(&tree), service.clone());
+        // For the hop limit of single answers.
+        let socket = stream.as_fd().try_clone_to_owned().ok().map(Arc::new);
         connections.spawn(async move {
             let service = service_fn(move |request| {
-                let response = respond(&tree, &request);
-                async { Ok::<_, Infallible>(response) }
+                let (tree, answers, socket) = (Arc::clone(&tree), answers.clone(), socket.clone());
+                async move {
+                    let response = match answers {
+                        Some(answers) => ask(answers, socket, &request).await,
+                        None => respond(&tree, &request),
+                    };
+                    Ok::<_, Infallible>(response)
+                }
             });
             // A connection that breaks off is the machine's business.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
+}
+
+/// What packets start with where nothing else is said.
+const HOPS: u8 = 64;
+
+async fn ask(
+    service: Arc<dyn MetadataService>,
+    socket: Option<Arc<OwnedFd>>,
+    request: &Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let value = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = request.headers().iter();
+    let asked = MetadataRequest {
+        method: request.method().to_string(),
+        path: request.uri().path().to_owned(),
+        headers: headers.map(|(name, v)| (name.as_str().to_owned(), value(v))).collect(),
+    };
+    let answer = tokio::task::spawn_blocking(move || service.answer(&asked)).await;
+    let Ok(answer) = answer else {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        return response;
+    };
+    if let Some(socket) = socket {
+        let hops = u32::from(answer.hop_limit.unwrap_or(HOPS));
+        let _ = rustix::net::sockopt::set_ip_ttl(&socket, hops);
+    }
+    tracing::debug!(
+        method = %request.method(), path = request.uri().path(), status = answer.status, "metadata"
+    );
+    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
 }
 
 fn respond(tree: &Tree, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -37,6 +37,7 @@ pub use error::{Result, RuntimeError};
 pub use exec::Exec;
 pub use lazy::LazyMachine;
 pub use machine::{BootReport, Machine, Stopped};
+pub use metadata::{MetadataAnswer, MetadataRequest, MetadataService};
 pub use network::Forward;
 pub use recover::{MachineRecord, recover};
 pub use spec::{Bind, Datasource, Limits, MachineSpec, Metadata, Network};

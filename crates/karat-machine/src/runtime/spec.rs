@@ -1,10 +1,13 @@
 //! What a machine is made of.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{Result, RuntimeError};
+use super::metadata::MetadataService;
 use super::wire::{BindMount, Limits as WireLimits};
 
 /// All that a machine is started from.
@@ -38,8 +41,10 @@ pub struct MachineSpec {
     pub boot_deadline: Duration,
     /// Words added to the kernel command line that the machine sees.
     pub cmdline: Vec<String>,
+    /// Further addresses of the machine's own, by the first of which it then is known and reached.
+    pub addresses: Vec<Ipv4Addr>,
     /// Names that the machine's resolver answers itself.
-    pub names: BTreeMap<String, std::net::Ipv4Addr>,
+    pub names: BTreeMap<String, Ipv4Addr>,
     /// The program that behaves as keeper when its first argument is
     /// [`SUPERVISOR_COMMAND`](super::SUPERVISOR_COMMAND); by default the running one.
     pub supervisor: Option<PathBuf>,
@@ -61,6 +66,7 @@ impl MachineSpec {
             boot: true,
             boot_deadline: Duration::from_secs(300),
             cmdline: Vec::new(),
+            addresses: Vec::new(),
             names: BTreeMap::new(),
             supervisor: None,
         }
@@ -191,6 +197,8 @@ pub struct Metadata {
     pub paths: BTreeMap<String, String>,
     /// Which data source cloud-init is told to use.
     pub datasource: Datasource,
+    /// Answers all requests in place of what stands above.
+    pub service: Option<Arc<dyn MetadataService>>,
 }
 
 /// The host name is set already; `locale: false` and `preserve_sources_list` leave the image's own.
@@ -210,6 +218,7 @@ impl Default for Metadata {
             vendor_data: VENDOR_DATA.to_vec(),
             paths: BTreeMap::new(),
             datasource: Datasource::NoCloud,
+            service: None,
         }
     }
 }

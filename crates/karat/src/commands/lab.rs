@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use karat_lab::aws::audit::Leftover;
 use karat_lab::control::{self, Running, SECRET_HEADER};
 use karat_lab::core::faults::{Kind, Rule};
-use karat_lab::core::settings::Settings;
+use karat_lab::core::settings::{Instances, Settings};
 use karat_lab::{Lab, Options};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -28,8 +28,8 @@ const LISTEN: &str = "127.0.0.1:4566";
 /// An AWS of one's own, to rehearse without an account.
 ///
 /// The lab answers EC2, EBS direct, STS, IAM, KMS, Systems Manager's parameters and Secrets Manager
-/// at one address, for AWS's own clients and all that are made with its kits. Instances are
-/// records: nothing boots.
+/// at one address, for AWS's own clients and all that are made with its kits. Instances are local
+/// machines where this computer can run those (as root), and records otherwise.
 #[derive(Debug, Args)]
 pub(crate) struct LabArgs {
     #[command(subcommand)]
@@ -57,6 +57,10 @@ struct UpArgs {
     /// The lab's settings; otherwise `lab.toml` in its folder, if that is there.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Whether instances are machines: `false` makes them records, where nothing boots; with
+    /// `true` it is an error when they cannot be. Goes before the settings.
+    #[arg(long, value_name = "BOOL")]
+    machines: Option<bool>,
     /// Serves in the foreground until Ctrl-C or `karat lab down`.
     #[arg(long)]
     foreground: bool,
@@ -202,7 +206,12 @@ fn settings(dir: &Path, given: Option<&Path>) -> Result<Settings, Failure> {
 
 fn up(dir: &Path, args: UpArgs) -> Result<(), Failure> {
     // What is wrong is told here, not in a log.
-    let settings = settings(dir, args.config.as_deref())?;
+    let mut settings = settings(dir, args.config.as_deref())?;
+    match args.machines {
+        Some(true) => settings.instances = Instances::Machines,
+        Some(false) => settings.instances = Instances::Records,
+        None => {}
+    }
     if !args.listen.ip().is_loopback() {
         out::warning_line(&format!(
             "Warning: {} can be reached from outside of this computer.",
@@ -223,6 +232,9 @@ fn up(dir: &Path, args: UpArgs) -> Result<(), Failure> {
     command.args(["lab", "up", "--foreground", "--listen", &args.listen.to_string()]);
     if let Some(config) = &args.config {
         command.arg("--config").arg(config);
+    }
+    if let Some(machines) = args.machines {
+        command.arg("--machines").arg(machines.to_string());
     }
     // A group of its own: Ctrl-C in this terminal is not meant for it.
     let mut child = command
@@ -252,7 +264,9 @@ fn up(dir: &Path, args: UpArgs) -> Result<(), Failure> {
     }
 }
 
-fn serve(dir: &Path, listen: SocketAddr, settings: Settings) -> Result<(), Failure> {
+fn serve(dir: &Path, listen: SocketAddr, mut settings: Settings) -> Result<(), Failure> {
+    settings.cache = env::cache_dir();
+    settings.supervisor = Some(PathBuf::from("/proc/self/exe"));
     runtime()?.block_on(async {
         let options = Options { dir: dir.to_owned(), listen, settings };
         let lab = Lab::start(options).await?;
@@ -263,7 +277,7 @@ fn serve(dir: &Path, listen: SocketAddr, settings: Settings) -> Result<(), Failu
             () = lab.ended() => {}
             () = told.cancelled() => {}
         }
-        lab.stop()?;
+        lab.leave().await?;
         Ok(())
     })
 }
@@ -288,7 +302,9 @@ fn down(dir: &Path, args: &DownArgs) -> Result<(), Failure> {
         for name in ["lab.db", "lab.db-wal", "lab.db-shm", "lab.log"] {
             remove(std::fs::remove_file(dir.join(name)))?;
         }
-        remove(std::fs::remove_dir_all(dir.join("blocks")))?;
+        for name in ["blocks", "instances", "store"] {
+            remove(std::fs::remove_dir_all(dir.join(name)))?;
+        }
         out::stdout_line("What was in it is forgotten.");
     }
     Ok(())
@@ -343,7 +359,9 @@ fn status(dir: &Path, args: &StatusArgs) -> Result<(), Failure> {
     out::stdout_line(&format!("address    {}", running.url()));
     out::stdout_line(&format!("account    {}", text("account")));
     out::stdout_line(&format!("region     {}", text("region")));
-    out::stdout_line(&format!("instances  {}, as records: nothing boots", text("instances")));
+    let why = status["no_machines"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+    let kind = text("instances_are");
+    out::stdout_line(&format!("instances  {}, as {kind}{why}", text("instances")));
     out::stdout_line(&format!("images     {}", text("images")));
     out::stdout_line(&format!("snapshots  {}", text("snapshots")));
     out::stdout_line(&format!("faults     {}", text("faults")));
@@ -351,7 +369,9 @@ fn status(dir: &Path, args: &StatusArgs) -> Result<(), Failure> {
     for image in status["base_images"].as_array().into_iter().flatten() {
         let part = |name: &str| image[name].as_str().unwrap_or_default();
         let id = image["id"].as_str().map(|id| format!("  {id}")).unwrap_or_default();
-        out::stdout_line(&format!("  {}  {}{id}", part("owner"), part("name")));
+        let user = part("user");
+        let remark = image["remark"].as_str().map(|text| format!("  ({text})")).unwrap_or_default();
+        out::stdout_line(&format!("  {}  {}{id}  {user}{remark}", part("owner"), part("name")));
     }
     Ok(())
 }

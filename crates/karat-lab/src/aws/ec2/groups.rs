@@ -1,12 +1,12 @@
 //! Security groups.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::model::{Instance, Peer, Rule, SecurityGroup, Vpc};
-use super::network::{default_vpc, in_use};
+use super::network::{default_vpc, in_block, in_use};
 use super::resource::{find, find_mut, one, seen, select};
 use super::{done, page};
-use crate::aws::call::Call;
+use crate::aws::call::{Call, Job};
 use crate::aws::error::{AwsError, Result};
 use crate::aws::filters::{Filters, Tags};
 use crate::aws::node::{Node, tree};
@@ -49,6 +49,40 @@ fn everything() -> Rule {
         description: None,
         tags: Tags::new(),
     }
+}
+
+/// The TCP ports that rules open to an address.
+pub(crate) fn open_ports<'a>(
+    rules: impl Iterator<Item = &'a Rule>,
+    from: Option<IpAddr>,
+) -> Vec<(u16, u16)> {
+    let opens = |rule: &&Rule| {
+        let protocol = matches!(rule.protocol.as_str(), "tcp" | "6" | "-1");
+        let peer = match (&rule.peer, from) {
+            (_, None) => !matches!(rule.peer, Peer::Group(_) | Peer::Prefix(_)),
+            (Peer::V4(cidr), Some(IpAddr::V4(address))) => in_block(address, cidr),
+            (Peer::V6(cidr), Some(IpAddr::V6(address))) => in_block_v6(address, cidr),
+            _ => false,
+        };
+        protocol && peer
+    };
+    rules
+        .filter(opens)
+        .map(|rule| match rule.protocol.as_str() {
+            "-1" => (0, u16::MAX),
+            _ => {
+                let port = |n: i32| u16::try_from(n.clamp(0, 65535)).unwrap_or(0);
+                (port(rule.from), port(rule.to))
+            }
+        })
+        .collect()
+}
+
+fn in_block_v6(address: Ipv6Addr, cidr: &str) -> bool {
+    parse_v6(cidr).is_some_and(|(start, length)| {
+        let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+        start & mask == address.to_bits() & mask
+    })
 }
 
 fn parse_v6(cidr: &str) -> Option<(u128, u8)> {
@@ -448,6 +482,15 @@ fn checked_v4(cidr: &str) -> Result<Peer> {
     Ok(Peer::V4(format!("{network}/{length}")))
 }
 
+/// What is reachable has to be looked at again wherever the group is.
+fn tell_members(call: &mut Call<'_>, group: &str) {
+    let members: Vec<String> = seen::<Instance>(call)
+        .filter(|i| i.groups.iter().any(|g| g == group))
+        .map(|i| i.id.clone())
+        .collect();
+    call.jobs.extend(members.into_iter().map(|instance| Job::Reach { instance }));
+}
+
 pub(super) fn authorize(call: &mut Call<'_>) -> Result<Node> {
     let egress = call.action.ends_with("Egress");
     let id = named(call)?;
@@ -478,6 +521,7 @@ pub(super) fn authorize(call: &mut Call<'_>) -> Result<Node> {
     let shown = Node::list(new.iter().map(|rule| rule_node(call, &id, rule, egress)));
     let group = find_mut::<SecurityGroup>(call, &id)?;
     if egress { &mut group.egress } else { &mut group.ingress }.extend(new);
+    tell_members(call, &id);
     Ok(tree! { "return": true, "securityGroupRuleSet": shown })
 }
 
@@ -497,12 +541,35 @@ pub(super) fn revoke(call: &mut Call<'_>) -> Result<Node> {
     }
     let group = find_mut::<SecurityGroup>(call, &id)?;
     if egress { &mut group.egress } else { &mut group.ingress }.retain(|r| !goes(r));
+    tell_members(call, &id);
     Ok(done())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rule(protocol: &str, ports: (i32, i32), peer: Peer) -> Rule {
+        let (from, to) = ports;
+        let (id, description, tags) = (String::new(), None, Tags::new());
+        Rule { id, protocol: protocol.into(), from, to, peer, description, tags }
+    }
+
+    #[test]
+    fn ports_are_open_to_whom_they_are() {
+        let rules = [
+            rule("tcp", (22, 22), Peer::V4("127.0.0.0/8".into())),
+            rule("tcp", (80, 90), Peer::V4("10.0.0.0/8".into())),
+            rule("udp", (53, 53), Peer::V4("0.0.0.0/0".into())),
+            rule("-1", (-1, -1), Peer::Group("sg-1".into())),
+            rule("tcp", (443, 443), Peer::V6("::/0".into())),
+        ];
+        let open = |from: &str| open_ports(rules.iter(), Some(from.parse().unwrap()));
+        assert_eq!(open("127.0.0.1"), [(22, 22)]);
+        assert_eq!(open("10.2.3.4"), [(80, 90)]);
+        assert_eq!(open("::1"), [(443, 443)]);
+        assert_eq!(open_ports(rules.iter(), None), [(22, 22), (80, 90), (443, 443)]);
+    }
 
     #[test]
     fn a_range_is_kept_by_its_network() {

@@ -2,7 +2,7 @@
 
 use super::devices;
 use super::images::{free_name, own, protection, usable};
-use super::model::{Image, ImageState, Permission, Protection};
+use super::model::{Image, ImageState, Permission, Protection, SnapshotState};
 use super::resource::find_mut;
 use super::{done, snapshots};
 use crate::aws::call::Call;
@@ -12,7 +12,7 @@ use crate::aws::node::{Node, tree};
 use crate::aws::params::Params;
 use crate::aws::tags;
 use crate::core::ids;
-use crate::core::phase::{Phase, parse_time, rfc3339};
+use crate::core::phase::{Phase, UNTIL_TOLD, parse_time, rfc3339};
 use crate::core::records::Record;
 
 /// A day, for which protection with a cooldown holds after it was taken off.
@@ -379,6 +379,41 @@ pub(super) fn describe_attribute(call: &mut Call<'_>) -> Result<Node> {
         }
         other => return Err(AwsError::value(other, "attribute", "")),
     })
+}
+
+/// An image whose snapshot came to nothing has failed.
+pub(super) fn fail_images_of(call_state: &mut crate::aws::state::State, snapshot: &str, why: &str) {
+    let keys = call_state.images.keys_where(|i| i.snapshots().any(|s| s == snapshot));
+    for key in keys {
+        if let Some(image) = call_state.images.get_mut(&key) {
+            image.phase = Phase::fixed(ImageState::Failed);
+            image.failure = Some(why.to_owned());
+        }
+    }
+}
+
+/// An image whose snapshots are all there is available once its own time is over.
+pub(super) fn complete_images_of(
+    state: &mut crate::aws::state::State,
+    snapshot: &str,
+    now: crate::core::phase::Millis,
+) {
+    let keys = state.images.keys_where(|i| i.phase.waits() && i.snapshots().any(|s| s == snapshot));
+    for key in keys {
+        let Some(image) = state.images.get(&key) else { continue };
+        let mut due = now;
+        let whole = image.snapshots().all(|id| {
+            let phase = state.snapshots.get(id).map(|s| s.phase);
+            due = due.max(phase.and_then(|p| p.due()).unwrap_or(now));
+            phase.is_some_and(|p| p.target() == SnapshotState::Completed && !p.waits())
+        });
+        if whole
+            && due != UNTIL_TOLD
+            && let Some(image) = state.images.get_mut(&key)
+        {
+            image.phase.told(due);
+        }
+    }
 }
 
 #[cfg(test)]

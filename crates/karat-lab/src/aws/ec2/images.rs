@@ -28,6 +28,11 @@ impl ImageState {
     }
 }
 
+/// The catalogue's entry of a name.
+pub(super) fn base_entry<'a>(entries: &'a [Entry], name: &str) -> Option<&'a Entry> {
+    entries.iter().find(|entry| entry.name == name)
+}
+
 /// Puts the base images of the catalogue into a region, those that are not there yet.
 pub(crate) fn publish_base_images(state: &mut State, entries: &[Entry], region: &str, now: Millis) {
     for entry in entries {
@@ -52,7 +57,7 @@ pub(crate) fn publish_base_images(state: &mut State, entries: &[Entry], region: 
             encrypted: false,
             key: None,
             permissions: vec![Permission::Group("all".into())],
-            content: Content::Empty,
+            content: Content::Base(entry.name.clone()),
             writing: None,
             parent: None,
             copied: false,
@@ -367,7 +372,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Node> {
         image.source_region = Some(source.region);
     }
     let tags = tags::specified(call.params, "snapshot", &["image", "snapshot"])?;
-    call.params.flag("NoReboot")?;
+    let reboot = !call.params.on("NoReboot")?;
     let volumes: Vec<Volume> = call
         .state
         .volumes
@@ -394,7 +399,8 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Node> {
             .find(|v| v.attachment.as_ref().is_some_and(|a| a.device == mapping.device));
         let Some(volume) = from.filter(|_| ebs.snapshot.is_none()) else { continue };
         let description = format!("Created by CreateImage({}) for {}", instance.id, image.id);
-        let snapshot = super::snapshots::of_volume(call, volume, description, tags.clone())?;
+        let snapshot =
+            super::snapshots::of_volume(call, volume, description, tags.clone(), reboot)?;
         due = due.max(snapshot.1);
         ebs.snapshot = Some(snapshot.0);
     }

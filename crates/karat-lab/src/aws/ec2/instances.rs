@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::model::{Instance, InstanceState, MetadataOptions, Volume, VolumeState};
 use super::resource::{find, find_mut, maybe, one, seen, select};
 use super::{done, page, types};
-use crate::aws::call::Call;
+use crate::aws::call::{Call, Job};
 use crate::aws::error::{AwsError, Result};
 use crate::aws::filters::Filters;
 use crate::aws::iam;
@@ -15,7 +15,7 @@ use crate::aws::params::Params;
 use crate::aws::state::State;
 use crate::aws::tags;
 use crate::core::ids;
-use crate::core::phase::{Millis, Phase, rfc3339};
+use crate::core::phase::{Millis, Phase, UNTIL_TOLD, rfc3339};
 
 fn volumes_of<'a>(call: &'a Call<'_>, instance: &'a Instance) -> impl Iterator<Item = &'a Volume> {
     let gone = instance.phase.at(call.now) == InstanceState::Terminated;
@@ -402,6 +402,9 @@ pub(super) fn start(call: &mut Call<'_>) -> Result<Node> {
         if instance.wants_public {
             instance.public_address = Some(super::launch::free_public_address(call)?);
         }
+        if call.machines && !call.stuck {
+            call.jobs.push(Job::Boot { instance: instance.id.clone() });
+        }
         call.state.instances.insert(instance);
         Ok(InstanceState::Pending)
     })
@@ -409,12 +412,16 @@ pub(super) fn start(call: &mut Call<'_>) -> Result<Node> {
 
 /// The phase of an instance that begins.
 pub(super) fn pending(call: &Call<'_>) -> Phase<InstanceState> {
-    let lasts = call.settings.durations.pending;
-    call.phase(InstanceState::Pending, lasts, InstanceState::Running)
+    if call.machines {
+        Phase::until(InstanceState::Pending, UNTIL_TOLD, InstanceState::Running)
+    } else {
+        let lasts = call.settings.durations.pending;
+        call.phase(InstanceState::Pending, lasts, InstanceState::Running)
+    }
 }
 
 pub(super) fn stop(call: &mut Call<'_>) -> Result<Node> {
-    call.params.flag("Force")?;
+    let force = call.params.on("Force")?;
     each(call, |call, mut instance| {
         match instance.phase.at(call.now) {
             state @ (InstanceState::Stopped | InstanceState::Stopping) => return Ok(state),
@@ -440,7 +447,14 @@ pub(super) fn stop(call: &mut Call<'_>) -> Result<Node> {
             ));
         }
         let lasts = call.settings.durations.stopping;
-        instance.phase = call.phase(InstanceState::Stopping, lasts, InstanceState::Stopped);
+        instance.phase = if call.machines {
+            if !call.stuck {
+                call.jobs.push(Job::Stop { instance: instance.id.clone(), force });
+            }
+            Phase::until(InstanceState::Stopping, UNTIL_TOLD, InstanceState::Stopped)
+        } else {
+            call.phase(InstanceState::Stopping, lasts, InstanceState::Stopped)
+        };
         instance.reason = Some((
             "Client.UserInitiatedShutdown".into(),
             "Client.UserInitiatedShutdown: User initiated shutdown".into(),
@@ -455,6 +469,9 @@ pub(super) fn reboot(call: &mut Call<'_>) -> Result<Node> {
         let state = instance.phase.at(call.now);
         if state != InstanceState::Running {
             return Err(wrong_state(&instance.id, "rebooted"));
+        }
+        if call.machines {
+            call.jobs.push(Job::Reboot { instance: instance.id });
         }
         Ok(state)
     })?;
@@ -476,9 +493,17 @@ pub(super) fn terminate(call: &mut Call<'_>) -> Result<Node> {
                 ),
             ));
         }
-        let lasts = call.settings.durations.shutting_down;
-        instance.phase = call.phase(InstanceState::ShuttingDown, lasts, InstanceState::Terminated);
-        let due = instance.phase.due().unwrap_or(call.now);
+        let due = if call.machines {
+            if !call.stuck {
+                call.jobs.push(Job::Terminate { instance: instance.id.clone() });
+            }
+            UNTIL_TOLD
+        } else {
+            let lasts = call.settings.durations.shutting_down;
+            let phase = call.phase(InstanceState::ShuttingDown, lasts, InstanceState::Terminated);
+            phase.due().unwrap_or(call.now)
+        };
+        instance.phase = Phase::until(InstanceState::ShuttingDown, due, InstanceState::Terminated);
         instance.reason = Some((
             "Client.UserInitiatedShutdown".into(),
             "Client.UserInitiatedShutdown: User initiated shutdown".into(),
@@ -503,6 +528,70 @@ fn release_volumes(state: &mut State, instance: &str, due: Millis) {
             volume.phase = Phase::until(VolumeState::InUse, due, then);
         }
     }
+}
+
+/// An instance's machine runs.
+pub(crate) fn machine_started(state: &mut State, id: &str, now: Millis, lasts: Millis) {
+    if let Some(instance) = state.instances.get_mut(id)
+        && instance.phase.target() == InstanceState::Running
+    {
+        let due = now.max(instance.launched + lasts);
+        instance.phase.told(due);
+        instance.ran = true;
+    }
+}
+
+/// An instance's machine could not be started: it is terminated, or stopped if it ran before. Says
+/// whether it is terminated.
+pub(crate) fn machine_failed(state: &mut State, id: &str, why: &str, now: Millis) -> bool {
+    let Some(instance) = state.instances.get_mut(id) else { return false };
+    if instance.phase.target() != InstanceState::Running {
+        // It is on its way to another end.
+        return false;
+    }
+    instance.reason = Some(("Server.InternalError".into(), format!("Server.InternalError: {why}")));
+    if instance.ran {
+        instance.phase = Phase::fixed(InstanceState::Stopped);
+        return false;
+    }
+    instance.phase = Phase::until(InstanceState::Terminated, now, InstanceState::Terminated);
+    release_volumes(state, id, now);
+    true
+}
+
+/// An instance's machine has ended as it was asked to.
+pub(crate) fn machine_stopped(state: &mut State, id: &str, now: Millis) {
+    let Some(instance) = state.instances.get_mut(id) else { return };
+    instance.phase.told(now);
+    if instance.phase.target() == InstanceState::Terminated {
+        let has = |v: &Volume| v.attachment.as_ref().is_some_and(|a| a.instance == id);
+        for key in state.volumes.keys_where(has) {
+            if let Some(volume) = state.volumes.get_mut(&key) {
+                volume.phase.told(now);
+            }
+        }
+    }
+}
+
+/// An instance's machine has powered itself off. Says whether it is to be terminated.
+pub(crate) fn ended_by_itself(state: &mut State, id: &str, now: Millis) -> bool {
+    let Some(instance) = state.instances.get_mut(id) else { return false };
+    if instance.phase.at(now) != InstanceState::Running {
+        return false;
+    }
+    instance.reason = Some((
+        "Client.InstanceInitiatedShutdown".into(),
+        "Client.InstanceInitiatedShutdown: Instance initiated shutdown".into(),
+    ));
+    let terminates = instance.shutdown_terminates || instance.spot.is_some();
+    if terminates {
+        instance.phase =
+            Phase::until(InstanceState::ShuttingDown, UNTIL_TOLD, InstanceState::Terminated);
+        release_volumes(state, id, UNTIL_TOLD);
+    } else {
+        instance.phase = Phase::fixed(InstanceState::Stopped);
+    }
+    terminates
 }
 
 pub(super) fn modify_attribute(call: &mut Call<'_>) -> Result<Node> {
@@ -578,6 +667,7 @@ pub(super) fn modify_attribute(call: &mut Call<'_>) -> Result<Node> {
             find::<super::model::SecurityGroup>(call, group)?;
         }
         changed.groups = groups;
+        call.jobs.push(Job::Reach { instance: id.clone() });
     }
     if let Some(what) = needs_stop
         && instance.phase.at(call.now) != InstanceState::Stopped
@@ -704,10 +794,15 @@ pub(super) fn modify_metadata(call: &mut Call<'_>) -> Result<Node> {
     Ok(tree! { "instanceId": id, "instanceMetadataOptions": metadata_node(&after) })
 }
 
-/// What an instance wrote to its console: nothing, as long as it is a record.
+/// The machine's console, as base64. The file is read by whoever runs the machines.
 pub(super) fn console(call: &mut Call<'_>) -> Result<Node> {
     let i = find::<Instance>(call, call.params.need("InstanceId")?)?;
-    Ok(tree! { "instanceId": &i.id, "timestamp": rfc3339(call.now) })
+    let path = call.settings.dir.join("instances").join(&i.id).join("console.log");
+    let text = std::fs::read(path).unwrap_or_default();
+    // AWS keeps the last 64 KiB.
+    let text = &text[text.len().saturating_sub(65_536)..];
+    let shown = (!text.is_empty()).then(|| STANDARD.encode(text));
+    Ok(tree! { "instanceId": &i.id, "timestamp": rfc3339(call.now), "output": shown })
 }
 
 pub(super) fn password(call: &mut Call<'_>) -> Result<Node> {

@@ -14,13 +14,17 @@ use super::network::{default_subnet, has_way_out, next_address};
 use super::places::zones_of;
 use super::resource::{find, find_mut, seen};
 use super::{templates, types, volumes};
-use crate::aws::call::Call;
+use crate::aws::call::{Call, Job};
 use crate::aws::error::{AwsError, Result};
 use crate::aws::iam;
 use crate::aws::node::Node;
 use crate::aws::params::Params;
+use crate::aws::state::State;
 use crate::aws::tags;
+use crate::core::catalogue::host_architecture;
 use crate::core::ids;
+use crate::core::phase::Millis;
+use crate::core::settings::Settings;
 
 /// Types of resources that tags can be given to at a launch.
 const TAGGABLE: &[&str] = &["instance", "volume", "network-interface", "spot-instances-request"];
@@ -56,23 +60,26 @@ pub(super) fn check_vcpus(call: &Call<'_>, more: u32) -> Result<()> {
 
 /// A public address that no other instance has.
 pub(super) fn free_public_address(call: &Call<'_>) -> Result<String> {
-    let used: Vec<&str> = call
-        .state
+    free_address(call.state, call.settings, call.now).ok_or_else(|| {
+        AwsError::new("InsufficientAddressCapacity", "There are not enough free addresses.")
+            .status(500)
+    })
+}
+
+/// An address at which this host reaches an instance. All of 127/8 is the host's own, so that
+/// nothing has to be set up, and nothing is left.
+pub(super) fn free_address(state: &State, settings: &Settings, now: Millis) -> Option<String> {
+    let used: Vec<&str> = state
         .instances
         .iter()
-        .filter(|i| i.phase.at(call.now) != InstanceState::Terminated)
+        .filter(|i| i.phase.at(now) != InstanceState::Terminated)
         .filter_map(|i| i.public_address.as_deref())
         .collect();
-    let network = call.settings.addresses;
     (1..=u32::from(u16::MAX))
-        .map(|number| Ipv4Addr::from_bits(network.to_bits() | number))
+        .map(|number| Ipv4Addr::from_bits(settings.addresses.to_bits() | number))
         .filter(|address| !matches!(address.octets()[3], 0 | 255))
         .map(|address| address.to_string())
         .find(|address| !used.contains(&address.as_str()))
-        .ok_or_else(|| {
-            AwsError::new("InsufficientAddressCapacity", "There are not enough free addresses.")
-                .status(500)
-        })
 }
 
 pub(super) fn run(call: &mut Call<'_>) -> Result<Node> {
@@ -216,6 +223,15 @@ pub(super) fn launch(
             ),
         ));
     }
+    if call.machines && image.architecture != host_architecture() {
+        return Err(AwsError::new(
+            "Unsupported",
+            format!(
+                "The lab's instances are machines of this host, whose architecture is {}.",
+                host_architecture()
+            ),
+        ));
+    }
     if kind.nitro && !image.ena {
         return Err(AwsError::combination(
             "Enhanced networking with the Elastic Network Adapter (ENA) is required for the \
@@ -318,6 +334,7 @@ pub(super) fn launch(
             tenancy: params.text("Placement.Tenancy").unwrap_or("default").to_owned(),
             boot_mode: image.boot_mode.clone(),
             enclave: params.on("EnclaveOptions.Enabled")?,
+            ran: false,
             tags: tags.clone(),
         };
         for mapping in &mappings {
@@ -332,6 +349,9 @@ pub(super) fn launch(
                 }),
                 ..volume
             });
+        }
+        if call.machines && !call.stuck {
+            call.jobs.push(Job::Boot { instance: instance.id.clone() });
         }
         made.push(instance.id.clone());
         call.state.instances.insert(instance);

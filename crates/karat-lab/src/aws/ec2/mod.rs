@@ -29,6 +29,7 @@ mod images;
 mod instances;
 mod keys;
 mod launch;
+pub(crate) mod machines;
 pub(crate) mod model;
 mod network;
 mod places;
@@ -42,6 +43,7 @@ mod volumes;
 
 pub(crate) use images::publish_base_images;
 pub(crate) use network::make_default_network;
+pub(crate) use places::zone_id;
 
 type Action = fn(&mut Call<'_>) -> Result<Node>;
 

@@ -234,8 +234,14 @@ pub(crate) enum Content {
     /// Nothing.
     #[default]
     Empty,
+    /// The root of a base image of the catalogue, by its name.
+    Base(String),
+    /// A layer of the store, with those below it.
+    Layer(String),
     /// Blocks that were written, under a snapshot's id.
     Blocks(String),
+    /// What is on a volume that has not been captured yet.
+    Volume(String),
 }
 
 /// A snapshot.
@@ -379,6 +385,9 @@ pub(crate) struct Instance {
     pub(crate) tenancy: String,
     pub(crate) boot_mode: Option<String>,
     pub(crate) enclave: bool,
+    /// Its machine has run.
+    #[serde(default)]
+    pub(crate) ran: bool,
     pub(crate) tags: Tags,
 }
 

@@ -44,7 +44,7 @@ pub(super) fn zones_of(region: &str) -> [String; 3] {
 }
 
 /// The id of a zone: `use1-az1` for `us-east-1a`.
-pub(super) fn zone_id(zone: &str) -> String {
+pub(crate) fn zone_id(zone: &str) -> String {
     let region = &zone[..zone.len().saturating_sub(1)];
     let mut parts = region.split('-');
     let land = parts.next().unwrap_or_default();

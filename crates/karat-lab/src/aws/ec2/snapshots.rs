@@ -13,7 +13,7 @@ use crate::aws::node::{Node, tree};
 use crate::aws::params::Params;
 use crate::aws::tags;
 use crate::core::ids;
-use crate::core::phase::{Millis, rfc3339};
+use crate::core::phase::{Millis, Phase, UNTIL_TOLD, rfc3339};
 
 impl SnapshotState {
     pub(crate) fn as_str(self) -> &'static str {
@@ -91,12 +91,28 @@ pub(super) fn of_volume(
     volume: &Volume,
     description: String,
     tags: Tags,
+    reboot: bool,
 ) -> Result<(String, Millis)> {
     let mut snapshot = new(call, volume.ebs.size, description, tags)?;
     snapshot.volume = volume.id.clone();
     snapshot.encrypted = volume.ebs.encrypted;
     snapshot.key = volume.ebs.key.clone();
-    take_content(call, &mut snapshot, &volume.content);
+    let root_of = volume.attachment.as_ref().filter(|_| call.machines).and_then(|at| {
+        let instance = call.state.instances.get(&at.instance)?;
+        (instance.root_device == at.device && !instance.phase.at(call.now).is_ending())
+            .then(|| instance.id.clone())
+    });
+    match root_of {
+        Some(instance) => {
+            snapshot.content = Content::Volume(volume.id.clone());
+            snapshot.phase =
+                Phase::until(SnapshotState::Pending, UNTIL_TOLD, SnapshotState::Completed);
+            if !call.stuck {
+                call.jobs.push(Job::Capture { instance, snapshot: snapshot.id.clone(), reboot });
+            }
+        }
+        None => take_content(call, &mut snapshot, &volume.content),
+    }
     let due = snapshot.phase.due().unwrap_or(call.now);
     let id = snapshot.id.clone();
     call.state.snapshots.insert(snapshot);
@@ -187,7 +203,8 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Node> {
     let volume = find::<Volume>(call, call.params.need("VolumeId")?)?.clone();
     let description = call.params.text("Description").unwrap_or_default().to_owned();
     let tags = tags::specified(call.params, "snapshot", &["snapshot"])?;
-    let (id, _) = of_volume(call, &volume, description, tags)?;
+    // A running machine goes on; what is on its disk at the moment is taken.
+    let (id, _) = of_volume(call, &volume, description, tags, false)?;
     let snapshot = call.state.snapshots.get(&id).cloned();
     let snapshot = snapshot.ok_or_else(|| AwsError::internal("the snapshot is not there"))?;
     Ok(node(call, &snapshot))

@@ -2,18 +2,19 @@
 
 use super::devices::{self, Wanted};
 use super::model::{
-    Attachment, Content, Ebs, Instance, InstanceState, Snapshot, Volume, VolumeState,
+    Attachment, Content, Ebs, Instance, InstanceState, Snapshot, SnapshotState, Volume, VolumeState,
 };
 use super::places::zones_of;
 use super::resource::{find, find_mut, maybe, one, select};
-use super::{done, page};
+use super::{done, image_changes, page};
 use crate::aws::call::Call;
 use crate::aws::error::{AwsError, Result};
 use crate::aws::filters::Tags;
 use crate::aws::node::{Node, tree};
+use crate::aws::state::State;
 use crate::aws::tags;
 use crate::core::ids;
-use crate::core::phase::rfc3339;
+use crate::core::phase::{Millis, Phase, rfc3339};
 
 impl VolumeState {
     fn as_str(self) -> &'static str {
@@ -265,4 +266,26 @@ pub(super) fn modify(call: &mut Call<'_>) -> Result<Node> {
         "startTime": &now,
         "endTime": now,
     } })
+}
+
+/// A volume's content has been captured for a snapshot, or could not be.
+pub(crate) fn captured(
+    state: &mut State,
+    snapshot: &str,
+    layer: std::result::Result<String, String>,
+    now: Millis,
+) {
+    let Some(record) = state.snapshots.get_mut(snapshot) else { return };
+    match layer {
+        Ok(layer) => {
+            record.content = Content::Layer(layer);
+            record.phase.told(now);
+            image_changes::complete_images_of(state, snapshot, now);
+        }
+        Err(why) => {
+            record.phase = Phase::fixed(SnapshotState::Error);
+            record.failure = Some(why.clone());
+            image_changes::fail_images_of(state, snapshot, &why);
+        }
+    }
 }

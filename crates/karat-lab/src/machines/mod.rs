@@ -1,0 +1,175 @@
+//! Instances as local machines: booting, ending and capturing them.
+//!
+//! Each instance has a queue of its own: jobs of one are done in order, those of others beside it.
+//! What is done is told to the records; what has to be known is asked of them when it is needed.
+//!
+//! | file | what |
+//! |---|---|
+//! | `instance.rs` | one instance: its queue, its machine |
+//! | `roots.rs` | the layers that a machine stands on, and the ones made of it |
+//! | `reach.rs` | its ports, at an address of this host |
+//! | `host.rs` | whether this host can run machines |
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use karat_layers::Store;
+use karat_machine::runtime::{MachineRecord, recover};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::aws::{Front, Job};
+
+pub(crate) mod host;
+mod instance;
+mod reach;
+mod roots;
+
+pub(crate) use roots::Root;
+
+/// What all instances share.
+pub(crate) struct Hub {
+    /// One folder for each instance.
+    dir: PathBuf,
+    store: Store,
+    cache: PathBuf,
+    supervisor: PathBuf,
+    front: Arc<Front>,
+    queues: Mutex<BTreeMap<String, Queue>>,
+    tasks: TaskTracker,
+    /// The lab ends.
+    end: CancellationToken,
+    /// One base is made at a time.
+    making: tokio::sync::Mutex<()>,
+}
+
+/// The way to an instance's task.
+struct Queue {
+    work: mpsc::UnboundedSender<Job>,
+    /// It is to be terminated: what takes time may be left.
+    gone: CancellationToken,
+}
+
+/// All machines of a lab. They end with it.
+pub(crate) struct Machines {
+    hub: Arc<Hub>,
+    dispatcher: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        self.dispatcher.abort();
+        self.hub.end.cancel();
+    }
+}
+
+impl Machines {
+    /// Takes up what the records say: instances that ran boot again.
+    ///
+    /// # Errors
+    /// When the store cannot be used.
+    pub(crate) fn start(front: Arc<Front>, supervisor: PathBuf) -> karat_layers::Result<Self> {
+        let (work, mut jobs) = mpsc::unbounded_channel();
+        let base = &front.settings.dir;
+        let hub = Arc::new(Hub {
+            dir: base.join("instances"),
+            store: Store::open(front.settings.store())?,
+            cache: front.settings.cache.clone(),
+            supervisor,
+            queues: Mutex::default(),
+            tasks: TaskTracker::new(),
+            end: CancellationToken::new(),
+            making: tokio::sync::Mutex::default(),
+            front: Arc::clone(&front),
+        });
+        hub.sweep();
+        let taken_up = front.take_up(work);
+        let dispatching = Arc::clone(&hub);
+        let dispatcher = tokio::spawn(async move {
+            for job in taken_up {
+                dispatching.dispatch(job);
+            }
+            while let Some(job) = jobs.recv().await {
+                dispatching.dispatch(job);
+            }
+        });
+        Ok(Self { hub, dispatcher })
+    }
+
+    /// Powers all of them off and waits until they are.
+    pub(crate) async fn stop(self) {
+        self.dispatcher.abort();
+        self.hub.end.cancel();
+        self.hub.tasks.close();
+        self.hub.tasks.wait().await;
+    }
+}
+
+impl Hub {
+    fn queues(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Queue>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a job to its instance's task, which is started if there is none.
+    fn dispatch(self: &Arc<Self>, job: Job) {
+        let Some(id) = job.instance().map(str::to_owned) else { return };
+        if self.end.is_cancelled() {
+            return;
+        }
+        let ends = matches!(job, Job::Terminate { .. });
+        let mut queues = self.queues();
+        let queue = queues.entry(id.clone()).or_insert_with(|| {
+            let (work, queue) = mpsc::unbounded_channel();
+            let gone = self.end.child_token();
+            let task = instance::One::new(Arc::clone(self), id, gone.clone());
+            self.tasks.spawn(task.run(queue));
+            Queue { work, gone }
+        });
+        if ends {
+            queue.gone.cancel();
+        }
+        // A task that has ended has terminated its instance: there is nothing left to be done.
+        let _ = queue.work.send(job);
+    }
+
+    /// The folder of an instance.
+    fn folder(&self, id: &str) -> PathBuf {
+        self.dir.join(id)
+    }
+
+    /// Removes folders of instances that are no more, and what a lab that was killed left of
+    /// others.
+    fn sweep(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.dir) else { return };
+        for entry in entries.flatten() {
+            let id = entry.file_name().to_string_lossy().into_owned();
+            let left = if self.front.has_instance(&id) {
+                // The folder stays.
+                recover(&record(&id, &entry.path().join("nothing")))
+            } else {
+                recover(&record(&id, &entry.path()))
+            };
+            if let Err(error) = left {
+                tracing::warn!(id, %error, "cannot remove what is left of an instance");
+            }
+        }
+    }
+}
+
+fn record(id: &str, work_dir: &Path) -> MachineRecord {
+    MachineRecord { id: id.to_owned(), work_dir: work_dir.to_owned(), keeper: None }
+}
+
+/// An error with what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

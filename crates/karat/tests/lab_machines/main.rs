@@ -1,0 +1,8 @@
+//! The lab's instances as machines: launched, logged in to, captured and launched again, by clients
+//! that are not ours.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail so")]
+
+mod cloud;
+mod life;
+mod packer;
