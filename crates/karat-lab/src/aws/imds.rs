@@ -113,8 +113,12 @@ impl MetadataService for Imds {
             }
             "GET" | "HEAD" => {
                 let token = request.headers.get(TOKEN);
+                // cloud-init looks at the firmware, which machines have not, before it asks for a
+                // token: it is let in by its name.
+                let agent = request.headers.get("user-agent");
+                let cloud_init = agent.is_some_and(|name| name.starts_with("Cloud-Init/"));
                 if token.is_some_and(|token| !self.knows(token, time))
-                    || token.is_none() && options.tokens_required
+                    || token.is_none() && options.tokens_required && !cloud_init
                 {
                     return said(401, "");
                 }

@@ -166,7 +166,8 @@ impl Cloud {
         let path = self.dir.path().join(name);
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.write(true).create(true).mode(0o600).open(&path).unwrap();
-        file.write_all(text(&made["KeyMaterial"]).as_bytes()).unwrap();
+        // ssh does not read it without the end of its last line.
+        file.write_all(format!("{}\n", text(&made["KeyMaterial"])).as_bytes()).unwrap();
         path
     }
 

@@ -76,7 +76,7 @@ fn packer_provisions_a_machine_over_ssh_and_makes_images_of_it() {
     let west = "--region us-west-2";
     let made = cloud.aws(&format!("ec2 create-key-pair --key-name k --key-type ed25519 {west}"));
     let key = folder.join("west");
-    std::fs::write(&key, text(&made["KeyMaterial"])).unwrap();
+    std::fs::write(&key, format!("{}\n", text(&made["KeyMaterial"]))).unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&key, private).unwrap();
     let group =
