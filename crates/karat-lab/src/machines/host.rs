@@ -25,7 +25,7 @@ pub(crate) fn lacks(dir: &Path) -> Option<String> {
         return Some("/dev/net/tun is missing".into());
     }
     const OVERLAY: i64 = 0x794c_7630;
-    if rustix::fs::statfs(dir).is_ok_and(|found| i64::from(found.f_type) == OVERLAY) {
+    if rustix::fs::statfs(dir).is_ok_and(|found| found.f_type == OVERLAY) {
         return Some(format!(
             "\"{}\" is on an overlay, which cannot hold the disks of machines: set \
              KARAT_STATE_DIR to a folder on another file system",

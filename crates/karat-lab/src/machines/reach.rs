@@ -44,15 +44,15 @@ fn listening(table: &str) -> BTreeSet<u16> {
     const LISTEN: &str = "0A";
     // Metadata and resolver, and the sixth version's loopback.
     const OWN: [&str; 3] = ["FEA9FEA9", "FDA9FEA9", "00000000000000000000000001000000"];
-    let outside =
-        |address: &str| !OWN.contains(&address) && !(address.len() == 8 && address.ends_with("7F"));
+    let own =
+        |address: &str| OWN.contains(&address) || address.len() == 8 && address.ends_with("7F");
     table
         .lines()
         .filter_map(|line| {
             let mut fields = line.split_whitespace().skip(1);
             let (address, port) = fields.next()?.split_once(':')?;
             let state = fields.nth(1)?;
-            (state == LISTEN && outside(address)).then(|| u16::from_str_radix(port, 16).ok())?
+            (state == LISTEN && !own(address)).then(|| u16::from_str_radix(port, 16).ok())?
         })
         .collect()
 }

@@ -68,7 +68,7 @@ fn an_instance_is_launched_logged_in_to_captured_and_launched_again() {
     let id = cloud.launch(&format!("--image-id {first} {common}"));
     let to = address(&cloud.wait_for(&id, "running"));
     let seen =
-        cloud.ssh(&key, &to, "cat /srv/file /etc/issue; cloud-init status --wait >/dev/null");
+        cloud.ssh(&key, &to, "cat /srv/file /etc/issue; cloud-init status --wait >/dev/null; true");
     assert_eq!(seen, "one\none\n");
     cloud.ssh(&key, &to, "echo two | sudo tee /srv/file; sync");
     cloud.down();

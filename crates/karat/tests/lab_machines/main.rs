@@ -6,3 +6,4 @@
 mod cloud;
 mod life;
 mod packer;
+mod terraform;
