@@ -313,7 +313,7 @@ impl SourceMap {
     /// # Errors
     /// When it is not UTF-8. What can be read of the text is then added to the map, so that the
     /// diagnostic shows the place.
-    pub fn decode(&mut self, name: &str, bytes: Vec<u8>) -> Result<String, Diagnostic> {
+    pub fn decode(&mut self, name: &str, bytes: Vec<u8>) -> Result<String, Box<Diagnostic>> {
         let wrong = match String::from_utf8(bytes) {
             Ok(text) => return Ok(text),
             Err(error) => error,
@@ -323,7 +323,7 @@ impl SourceMap {
         let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
         let byte = bytes.get(at).copied().unwrap_or_default();
         let id = self.add(name, String::from_utf8_lossy(bytes));
-        Err(Diagnostic::error("Invalid character encoding")
+        let wrong = Diagnostic::error("Invalid character encoding")
             .at(Span::new(id, at..at + char::REPLACEMENT_CHARACTER.len_utf8()))
             .detail(format!(
                 "Templates are UTF-8 texts, in which the byte 0x{byte:02x} begins no character here."
@@ -332,7 +332,8 @@ impl SourceMap {
                 "The file looks like UTF-16, as some editors write it: save it as UTF-8."
             } else {
                 "Save the file as UTF-8."
-            }))
+            });
+        Err(Box::new(wrong))
     }
 
     /// The text with this id.

@@ -68,10 +68,10 @@ impl Selection {
     /// A selection of a legacy template's builds by the names of their builders.
     #[must_use]
     pub fn by_name(only: &[String], except: &[String]) -> Self {
-        let names = |list: &[String]| {
-            list.iter().filter(|n| !n.is_empty()).cloned().map(Pattern::Name).collect()
-        };
-        Self { only: names(only), except: names(except), legacy: true }
+        let only = only.iter().cloned().map(Pattern::Name).collect();
+        // `-only=` names no build, but `-except=` none that is to be told of.
+        let except = except.iter().filter(|n| !n.is_empty());
+        Self { only, except: except.cloned().map(Pattern::Name).collect(), legacy: true }
     }
 
     /// Whether the build is selected.

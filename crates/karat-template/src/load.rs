@@ -129,6 +129,7 @@ impl Reader<'_> {
             .flat_map(|ending| {
                 names.iter().filter(move |name| name.ends_with(ending)).map(|n| folder.join(n))
             })
+            .filter(|path| !self.world.file_kind(path).is_ok_and(|k| k == FileKind::Directory))
             .collect()
     }
 
@@ -161,7 +162,7 @@ impl Reader<'_> {
     }
 
     fn decoded(&mut self, name: &str, bytes: Vec<u8>) -> Option<String> {
-        self.sources.decode(name, bytes).map_err(|diagnostic| self.diags.push(diagnostic)).ok()
+        self.sources.decode(name, bytes).map_err(|diagnostic| self.diags.push(*diagnostic)).ok()
     }
 
     /// Reads a legacy template and its variable files.

@@ -40,6 +40,12 @@ pub(crate) fn rewrite(root: &Command, args: Vec<String>) -> Flags {
     let command = command.unwrap_or(root);
     while let Some(arg) = args.next() {
         let Some(name) = flag_name(&arg) else {
+            // Help is given wherever it is asked for.
+            let asked = |a: &String| matches!(a.as_str(), "-h" | "-help" | "--help");
+            if arg != "--" && args.clone().take_while(|a| a != "--").any(|a| asked(&a)) {
+                out.push("--help".into());
+                break;
+            }
             if arg != "--" {
                 out.push("--".into());
             }
@@ -128,6 +134,13 @@ mod tests {
         check(&["build", "--color=false", "t"], &["build", "--color=false", "--", "t"]);
         check(&["build", "-var", "a=b", "-"], &["build", "--var=a=b", "--", "-"]);
         check(&["build", "-var=a=b"], &["build", "--var=a=b"]);
+    }
+
+    #[test]
+    fn help_is_given_wherever_it_is_asked_for() {
+        check(&["build", "t", "-h"], &["build", "--help"]);
+        check(&["build", "-force", "t", "x", "--help"], &["build", "--force", "--help"]);
+        check(&["build", "t", "--", "-h"], &["build", "--", "t", "--", "-h"]);
     }
 
     #[test]

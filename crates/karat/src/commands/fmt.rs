@@ -104,9 +104,7 @@ impl Formatter {
         let text = match sources.decode(name, bytes) {
             Ok(text) => text,
             Err(diagnostic) => {
-                let mut diags = Diagnostics::new();
-                diags.push(diagnostic);
-                self.complain(&sources, &diags);
+                self.complain(&sources, &(*diagnostic).into());
                 return Ok(());
             }
         };
