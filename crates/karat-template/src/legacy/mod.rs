@@ -74,7 +74,7 @@ pub(crate) fn evaluate(
         diags.append(template.check());
         check_version(template, diags);
     }
-    let resolved = variables::resolve(source, given, world, diags);
+    let resolved = variables::resolve(source, root, given, world, diags);
     let legacy = Legacy { template: Arc::clone(template), variables: resolved.values };
     let mut evaluated = Evaluated::of_legacy(sources.clone(), root, resolved.shown, legacy);
     evaluated.set_secrets(resolved.secrets);

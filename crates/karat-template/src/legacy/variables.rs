@@ -1,6 +1,7 @@
 //! User variables: values from flags and files, and defaults that need each other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -84,6 +85,7 @@ pub(crate) fn read_file(
 /// Gives every variable its value.
 pub(super) fn resolve(
     source: &Source,
+    root: &Path,
     given: &Given,
     world: &dyn World,
     diags: &mut Diagnostics,
@@ -114,7 +116,7 @@ pub(super) fn resolve(
     });
     let mut texts: BTreeMap<String, String> = defaults.collect();
     texts.extend(values.clone());
-    if let Err((name, text, reason)) = render_all(&texts, &mut values, world) {
+    if let Err((name, text, reason)) = render_all(&texts, &mut values, root, world) {
         diags.push(failed(source, &name, &text, &reason));
     }
     let secrets: Vec<String> = template
@@ -136,8 +138,10 @@ pub(super) fn resolve(
 fn render_all(
     texts: &BTreeMap<String, String>,
     values: &mut BTreeMap<String, String>,
+    root: &Path,
     world: &dyn World,
 ) -> Result<(), (String, String, VariableError)> {
+    let root = root.to_string_lossy();
     let mut engines: BTreeMap<&str, Engine> = BTreeMap::new();
     let mut waiting: Vec<(&String, &String)> = texts.iter().collect();
     // Before the first success nothing is there, not even what was given.
@@ -149,7 +153,7 @@ fn render_all(
         let mut done = BTreeSet::new();
         for (name, text) in &waiting {
             let engine = engines.entry(name.as_str()).or_insert_with(|| {
-                let mut engine = Engine::new(world, "", "", "");
+                let mut engine = Engine::new(world, "", "", &root);
                 engine.packer_version = crate::PACKER_VERSION.to_owned();
                 engine
             });
@@ -301,7 +305,7 @@ mod tests {
         let mut values = own(given);
         let mut texts = own(texts);
         texts.extend(values.clone());
-        match render_all(&texts, &mut values, &MemoryWorld::default()) {
+        match render_all(&texts, &mut values, Path::new("/t"), &MemoryWorld::default()) {
             Ok(()) => Ok(values),
             Err((name, _, error)) => Err(format!("{name}: {error}")),
         }
