@@ -8,6 +8,7 @@ pub mod go;
 mod limits;
 mod place;
 mod rewrite;
+mod tokens;
 mod user;
 
 pub use place::{Place, UserVariables, VariableError};

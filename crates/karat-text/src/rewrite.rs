@@ -4,7 +4,7 @@
 //! and it prints floats otherwise. What differs is put in other words before it sees them.
 
 use crate::go::{Constant, Number, scan_number};
-use crate::user::{Kind, Token, tokens};
+use crate::tokens::{Kind, Part, Token, parts};
 
 /// Prints the value of an action: what is printed is not what the library would print.
 pub(crate) const SHOW: &str = "_show";
@@ -17,19 +17,12 @@ pub(crate) const NUMBER: &str = "_number";
 /// What Go would not read.
 pub(crate) fn rewrite(text: &str) -> Result<String, String> {
     let mut out = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find("{{") {
-        let (before, action) = rest.split_at(start);
-        out.push_str(before);
-        let Some(tokens) = tokens(action) else {
-            // It has no end, which the library tells.
-            out.push_str(action);
-            return Ok(out);
-        };
-        one(&tokens, &mut out)?;
-        rest = &action[tokens.iter().map(|t| t.text.len()).sum()..];
+    for part in parts(text) {
+        match part {
+            Part::Plain(plain) | Part::Unended(plain) => out.push_str(plain),
+            Part::Action(_, tokens) => one(&tokens, &mut out)?,
+        }
     }
-    out.push_str(rest);
     Ok(out)
 }
 
