@@ -9,8 +9,9 @@ const STEPS: u64 = 8_000_000;
 pub(crate) const TEXT_PER_STEP: usize = 64;
 /// The longest text that an operation may make, in bytes.
 pub(crate) const MAX_TEXT: usize = 64 << 20;
-/// The weight that a value may have, and likewise all arguments of a call together.
-pub(crate) const MAX_WEIGHT: usize = 6_000_000;
+/// The weight that a value may have, and likewise all arguments of a call, all arguments of a block
+/// and all locals of a template together. 60 bytes of memory weigh one.
+pub const MAX_WEIGHT: usize = 2_000_000;
 /// How deep values may be nested: what uses them goes down by recursion.
 pub(crate) const MAX_DEPTH: usize = 1_000;
 

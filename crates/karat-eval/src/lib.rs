@@ -25,6 +25,7 @@ mod special;
 mod template;
 mod type_expr;
 
+pub use budget::MAX_WEIGHT;
 pub use console::{console_eval, console_value};
 pub use evaluator::{evaluate, evaluate_as};
 pub use references::{Reference, ReferenceStep, references, static_reference};

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use karat_config::{self as config, OptionType, Schema};
-use karat_eval::{Scope, evaluate};
+use karat_eval::{MAX_WEIGHT, Scope, evaluate};
 use karat_hcl::ast::{self, Item};
 use karat_hcl::diag::{Diagnostic, Diagnostics, Span};
 use karat_hcl::schema::Schema as Syntax;
@@ -14,15 +14,29 @@ use crate::names::object;
 /// How many blocks all `dynamic` blocks of a body may stand for: nested ones multiply.
 const MAX_ROUNDS: usize = 10_000;
 
-/// What the `dynamic` blocks of a body may still stand for.
+/// What the `dynamic` blocks of a body may still stand for, and what its arguments may still hold.
 pub(crate) struct Rounds {
     left: Cell<usize>,
+    weight: Cell<usize>,
     told: Cell<bool>,
 }
 
 impl Rounds {
     pub(crate) fn new() -> Self {
-        Self { left: Cell::new(MAX_ROUNDS), told: Cell::new(false) }
+        Self { left: Cell::new(MAX_ROUNDS), weight: Cell::new(MAX_WEIGHT), told: Cell::new(false) }
+    }
+
+    /// The value of an argument; nothing known once all of them hold too much, which is told once.
+    fn hold(&self, value: Value, span: Span, diags: &mut Diagnostics) -> Value {
+        if let Some(left) = self.weight.get().checked_sub(value.weight()) {
+            self.weight.set(left);
+            return value;
+        }
+        self.weight.set(0);
+        if !self.told.replace(true) {
+            diags.push(too_much("arguments of one block", span));
+        }
+        Value::dynamic()
     }
 
     /// Takes off some rounds; tells once where it were too many, and false.
@@ -43,6 +57,16 @@ impl Rounds {
         }
         false
     }
+}
+
+/// What stays in memory holds too much. `what` names all of it together.
+pub(crate) fn too_much(what: &str, span: Span) -> Diagnostic {
+    Diagnostic::error("Too much data")
+        .at(span)
+        .detail(format!("With this value the {what} hold more than 2 million elements."))
+        .hint(
+            "A text counts as one element for each 64 bytes. Read large files where they are used.",
+        )
 }
 
 /// Evaluates all of a body. `schema` says which names are blocks where the syntax (JSON) does not.
@@ -69,7 +93,9 @@ fn evaluate_part(
         ast::Body::Native(native) => {
             for item in &native.items {
                 match item {
-                    Item::Attribute(attribute) => add_attribute(&mut out, attribute, scope, diags),
+                    Item::Attribute(attribute) => {
+                        add_attribute(&mut out, attribute, scope, rounds, diags);
+                    }
                     Item::Block(block) => add_block(&mut out, block, schema, scope, rounds, diags),
                 }
             }
@@ -77,7 +103,7 @@ fn evaluate_part(
         ast::Body::Json(_) => {
             let content = body.content(&syntax(schema), diags);
             for attribute in content.attributes.values() {
-                add_attribute(&mut out, attribute, scope, diags);
+                add_attribute(&mut out, attribute, scope, rounds, diags);
             }
             for block in &content.blocks {
                 add_block(&mut out, block, schema, scope, rounds, diags);
@@ -106,10 +132,12 @@ fn add_attribute(
     out: &mut config::Body,
     attribute: &ast::Attribute,
     scope: &Scope<'_>,
+    rounds: &Rounds,
     diags: &mut Diagnostics,
 ) {
     let (value, found) = evaluate(&attribute.expr, scope);
     diags.append(found);
+    let value = rounds.hold(value, attribute.expr.span, diags);
     out.attributes.insert(
         attribute.name.name.clone(),
         config::Attribute {

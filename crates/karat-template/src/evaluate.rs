@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use indexmap::{IndexMap, IndexSet};
 use karat_config::{Body, Schema};
-use karat_eval::{Environment, Functions, Reference, Scope, evaluate, references};
+use karat_eval::{Environment, Functions, MAX_WEIGHT, Reference, Scope, evaluate, references};
 use karat_functions::World;
 use karat_hcl::ast::{self, Expr, Item};
 use karat_hcl::diag::{Diagnostic, Diagnostics, SourceMap, Span};
 use karat_value::{Mark, Marks, Type, Value};
 
 use crate::blocks::Template;
-use crate::body::evaluate_body;
+use crate::body::{evaluate_body, too_much};
 use crate::build::{
     ArtifactKey, Build, BuildOutline, ComponentBlock, PostProcessorBlock, ProvisionerBlock,
 };
@@ -134,6 +134,7 @@ impl Loaded {
             names,
             sensitive,
             locals: IndexMap::new(),
+            weight: 0,
             failed: IndexSet::new(),
             fetched: IndexMap::new(),
             unfetched: IndexSet::new(),
@@ -233,6 +234,8 @@ pub(crate) struct Work<'a> {
     /// Locals that are sensitive because their block says so.
     sensitive: IndexSet<&'a str>,
     locals: IndexMap<String, Value>,
+    /// What all locals weigh.
+    weight: usize,
     /// Locals whose value could not be found; unknown values stand for them.
     failed: IndexSet<String>,
     pub(crate) fetched: IndexMap<DataKey, Value>,
@@ -340,6 +343,15 @@ impl Work<'_> {
             self.failed.insert(name.to_owned());
         }
         self.diags.append(diags);
+        self.weight = self.weight.saturating_add(value.weight());
+        if self.weight > MAX_WEIGHT {
+            // Told of the first that is too much.
+            if self.weight - value.weight() <= MAX_WEIGHT {
+                self.diags.push(too_much("locals of a template", local.expr.span));
+            }
+            self.failed.insert(name.to_owned());
+            value = Value::dynamic();
+        }
         if self.sensitive.contains(name) {
             collect_secrets(&value, &mut self.secrets);
             value = value.with_marks(&Marks::one(Mark::Sensitive));

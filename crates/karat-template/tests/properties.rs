@@ -157,6 +157,25 @@ fn blocks_and_sources_do_not_multiply_without_end() {
                   labels = [\"q\"]\n content {}\n}\n}\n}";
     assert_eq!(told(blocks, "Too many dynamic blocks"), 1);
     assert_eq!(told(&blocks.replace("1000", "3"), "Too many dynamic blocks"), 0);
+    let lists = |count: usize| {
+        let text = format!(
+            "source \"t\" \"a\" {{\n dynamic \"p\" {{\n for_each = range(1000)\n content {{\n \
+             dynamic \"q\" {{\n for_each = range(5)\n content {{\n e = range({count})\n\
+             }}\n}}\n}}\n}}\n}}\nbuild {{\n sources = [\"source.t.a\"]\n}}\n"
+        );
+        let loaded = whole("a.pkr.hcl", &text, &[]);
+        loaded.diags.iter().filter(|diag| diag.summary == "Too much data").count()
+    };
+    assert_eq!(lists(1000), 1);
+    assert_eq!(lists(20), 0);
+    let locals = |count: usize| {
+        let locals: String =
+            (0..count).map(|n| format!(" l{n} = [for i in range(900) : range(1000)]\n")).collect();
+        let text = format!("locals {{\n{locals}}}\n");
+        let loaded = whole("a.pkr.hcl", &text, &[]);
+        loaded.diags.iter().filter(|diag| diag.summary == "Too much data").count()
+    };
+    assert_eq!((locals(2), locals(4)), (0, 1));
     let sources =
         "sources = flatten([for i in range(300) : [for j in range(300) : \"source.t.a\"]])";
     assert_eq!(told(sources, "Too many sources"), 1);

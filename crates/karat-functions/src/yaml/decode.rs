@@ -13,6 +13,8 @@ use super::scalar::{Meaning, resolve};
 const MAX_DEPTH: usize = 500;
 /// The most values that a document may hold, those behind aliases counted every time.
 const MAX_VALUES: usize = 1 << 20;
+/// The most bytes that are scanned for tags before commas.
+const MAX_SCANNED: usize = 32 << 20;
 
 /// Reads one document.
 ///
@@ -27,12 +29,53 @@ pub(crate) fn decode(source: &str) -> Result<Value, String> {
         length: text.chars().count() as u64,
         blank: source.rsplit('\n').next().is_none_or(|line| line.trim_matches(' ').is_empty()),
     });
+    refuse_tags_before_commas(&text)?;
     let mut bytes = text.as_bytes();
     let mut parser: Parser<&mut &[u8]> = Parser::new();
     parser.set_input_string(&mut bytes);
     let mut reader =
         Reader { parser, unended, anchors: HashMap::new(), open: Vec::new(), values: 0 };
     reader.document()
+}
+
+/// A tag that a comma follows without a space, as in `[!!str, x]`, is an error, but one at which
+/// the scanner panics. Where a comma may be such a one, the text up to it is scanned with a
+/// character in its place that no tag ends with.
+fn refuse_tags_before_commas(text: &str) -> Result<(), String> {
+    let mut left = MAX_SCANNED;
+    let mut last = 0;
+    for (start, _) in text.match_indices('!') {
+        let tag = &text[start..];
+        let end = if tag.starts_with("!<") {
+            tag.find(['>', '\n']).map(|at| at + 1)
+        } else {
+            tag.find(|c: char| c.is_whitespace() || ",[]{}".contains(c))
+        };
+        let Some(comma) = end.map(|end| start + end) else { continue };
+        if comma <= last || !text[comma..].starts_with(',') {
+            continue;
+        }
+        last = comma;
+        left = left.checked_sub(comma).ok_or_else(|| {
+            "too many commas come directly after what may be a tag: put a space before each"
+                .to_owned()
+        })?;
+        let before = format!("{}\u{e000}", &text[..comma]);
+        let mut bytes = before.as_bytes();
+        let mut parser: Parser<&mut &[u8]> = Parser::new();
+        parser.set_input_string(&mut bytes);
+        let ended = loop {
+            match parser.parse() {
+                Ok(Event { data: EventData::StreamEnd, .. }) => break None,
+                Ok(_) => {}
+                Err(error) => break Some(error),
+            }
+        };
+        if let Some(error) = ended.filter(|error| error.context() == Some("while scanning a tag")) {
+            return Err(error.to_string());
+        }
+    }
+    Ok(())
 }
 
 /// A document whose last line had no end.

@@ -23,7 +23,7 @@ impl DataFetcher for Echo {
     }
 }
 
-/// Reads and evaluates all there is, the bodies of components too.
+/// Reads and evaluates all there is, the bodies of components too, and adds what is wrong in them.
 pub(crate) fn whole(name: &str, text: &str, flags: &[String]) -> Loaded {
     let path = PathBuf::from("/templates").join(name);
     let world = MemoryWorld {
@@ -38,16 +38,17 @@ pub(crate) fn whole(name: &str, text: &str, flags: &[String]) -> Loaded {
     let artifacts = BTreeMap::new();
     let inputs = Inputs { world: &world, artifacts: &artifacts, generated: None, text: None };
     let schema = Schema::default();
-    // What is wrong in a body is an answer like any other.
+    let mut bodies = Vec::new();
     for build in evaluated.builds() {
-        let _ = evaluated.source_body(build, &schema, &inputs);
+        bodies.push(evaluated.source_body(build, &schema, &inputs).err());
         for block in &build.provisioners {
-            let _ = evaluated.provisioner_body(build, block, &schema, &inputs);
+            bodies.push(evaluated.provisioner_body(build, block, &schema, &inputs).err());
         }
         for block in build.chains.iter().flatten() {
-            let _ = evaluated.post_processor_body(build, block, &schema, &inputs);
+            bodies.push(evaluated.post_processor_body(build, block, &schema, &inputs).err());
         }
     }
+    bodies.into_iter().flatten().for_each(|found| loaded.diags.append(found));
     for diagnostic in &loaded.diags {
         assert!(!diagnostic.summary.is_empty());
         for label in diagnostic.primary.iter().chain(&diagnostic.secondary) {

@@ -1,5 +1,6 @@
 //! Errors in templates, with file, line, column and excerpt.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use karat_component::Masker;
@@ -16,10 +17,14 @@ pub(crate) struct Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    /// Prints all of them, to stderr.
+    /// Prints all of them, to stderr; once what is wrong in each round of a `dynamic` block.
     pub(crate) fn print(&self, diags: &Diagnostics) {
+        let mut printed = HashSet::new();
         for diagnostic in diags {
             let text = self.render(diagnostic);
+            if !printed.insert(text.clone()) {
+                continue;
+            }
             match diagnostic.severity {
                 Severity::Error => out::stderr_line(&text),
                 Severity::Warning => out::warning_line(&text),
