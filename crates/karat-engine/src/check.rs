@@ -1,7 +1,7 @@
 //! Everything that can be said of a run before it begins.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use karat_component::{ComponentError, SagaContext};
 use karat_hcl::diag::{Diagnostic, Diagnostics};
@@ -69,6 +69,7 @@ impl Engine {
             build,
             artifacts: Arc::new(artifacts.clone()),
             planning: true,
+            warnings: Arc::default(),
         }
     }
 
@@ -179,6 +180,9 @@ fn validate_build(preparer: &Preparer) -> Diagnostics {
     for block in build.chains.iter().flatten() {
         take(preparer.post_processor(block, None).map(drop));
     }
+    diags.append(std::mem::take(
+        &mut *preparer.warnings.lock().unwrap_or_else(PoisonError::into_inner),
+    ));
     for (body, schema) in preparer.bodies() {
         missing_files(&body, &schema, &preparer.info.path_hint(), &mut diags);
     }

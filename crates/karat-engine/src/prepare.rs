@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use karat_component::{
     Artifact, BuildInfo, Components, DynBuilder, Generated, PrepareContext, PreparedBuilder,
@@ -36,6 +36,8 @@ pub(crate) struct Preparer {
     pub(crate) artifacts: Arc<Artifacts>,
     /// Whether values may be unknown yet.
     pub(crate) planning: bool,
+    /// Warnings of components in which nothing is wrong.
+    pub(crate) warnings: Arc<Mutex<Diagnostics>>,
 }
 
 impl Preparer {
@@ -102,7 +104,7 @@ impl Preparer {
         let cx = self.context(&format!("{} \"{}\"", self.source_word(), self.build.source_type));
         let mut diags = Diagnostics::new();
         let prepared = Arc::clone(&builder).prepare(&body, &cx, &mut diags);
-        finish(prepared, diags).map(|prepared| (builder, prepared))
+        self.finish(prepared, diags).map(|prepared| (builder, prepared))
     }
 
     /// A provisioner.
@@ -122,7 +124,18 @@ impl Preparer {
         let cx = self.context(&format!("provisioner \"{name}\""));
         let mut diags = Diagnostics::new();
         let prepared = Arc::clone(component).prepare(&body, &cx, &mut diags);
-        finish(prepared, diags)
+        self.finish(prepared, diags)
+    }
+
+    /// `None` comes with an error in a component that is right; where one is not, say so.
+    fn finish<T>(&self, prepared: Option<T>, diags: Diagnostics) -> Result<T, Diagnostics> {
+        match prepared {
+            Some(prepared) if !diags.has_errors() => {
+                self.warnings.lock().unwrap_or_else(PoisonError::into_inner).append(diags);
+                Ok(prepared)
+            }
+            _ => Err(diags),
+        }
     }
 
     /// Whether a provisioner can do without a machine; one of an unknown type may. A warning only:
@@ -171,7 +184,7 @@ impl Preparer {
         let cx = self.context(&format!("post-processor \"{name}\""));
         let mut diags = Diagnostics::new();
         let prepared = Arc::clone(component).prepare(&body, &cx, &mut diags);
-        finish(prepared, diags)
+        self.finish(prepared, diags)
     }
 
     /// The evaluated blocks of all components whose types are known and that can be evaluated.
@@ -228,14 +241,6 @@ impl Preparer {
             })
             .collect();
         texts.join("\n")
-    }
-}
-
-/// `None` comes with an error in a component that is right; where one is not, say so.
-fn finish<T>(prepared: Option<T>, diags: Diagnostics) -> Result<T, Diagnostics> {
-    match prepared {
-        Some(prepared) if !diags.has_errors() => Ok(prepared),
-        _ => Err(diags),
     }
 }
 

@@ -226,6 +226,7 @@ impl Task {
             info: self.info.clone(),
             artifacts: Arc::new(self.artifacts.clone()),
             planning: frozen,
+            warnings: Arc::default(),
         }
     }
 
