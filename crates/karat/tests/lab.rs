@@ -70,6 +70,14 @@ fn a_lab_is_started_asked_and_ended() {
     assert!(status.contains("debian-13-"), "{status}");
     assert_eq!(ok(state, &["lab", "audit"]), "");
 
+    let template = state.join("t.pkr.hcl");
+    let text = "source \"null\" \"a\" {\n communicator = \"none\"\n}\nbuild {\n \
+                sources = [\"source.null.a\"]\n provisioner \"shell-local\" {\n \
+                inline = [\"echo at $AWS_ENDPOINT_URL\"]\n}\n}\n";
+    std::fs::write(&template, text).unwrap();
+    let said = ok(state, &["build", "-color=false", "-lab", template.to_str().unwrap()]);
+    assert!(said.contains(&format!("null.a: at {address}\n")), "{said}");
+
     let add = ["lab", "faults", "add", "-calls", "Run*", "-share", "0.2", "throttle"];
     let id = ok(state, &add);
     let list = ok(state, &["lab", "faults"]);

@@ -37,6 +37,9 @@ pub(crate) struct BuildArgs {
     /// built again.
     #[arg(long)]
     update: bool,
+    /// Builds on AWS in the lab, which is started if none serves: a rehearsal without an account.
+    #[arg(long)]
+    lab: bool,
     /// Waits for Enter before each step; one build at a time.
     #[arg(long)]
     debug: bool,
@@ -130,6 +133,9 @@ impl Show {
 }
 
 pub(crate) fn run(args: BuildArgs, global: Global) -> Result<(), Failure> {
+    if args.lab {
+        super::lab::rehearse()?;
+    }
     let show = Show {
         machine_readable: global.machine_readable,
         json: args.json,

@@ -397,6 +397,38 @@ fn environment(dir: &Path, args: &EnvArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Says to this program, started again by itself, that the environment is the lab's.
+const REHEARSAL: &str = "KARAT_REHEARSAL";
+
+/// Begins this command again with the lab's address and key in the environment; starts the lab where
+/// none serves. Comes back when the environment is the lab's already.
+pub(crate) fn rehearse() -> Result<(), Failure> {
+    if std::env::var_os(REHEARSAL).is_some() {
+        return Ok(());
+    }
+    let dir = control::dir(&env::state_dir());
+    if control::find(&dir).is_none() {
+        // What this command prints is a build's.
+        let started = Command::new("/proc/self/exe")
+            .args(["lab", "up"])
+            .stdin(Stdio::null())
+            .stdout(std::io::stderr())
+            .status()?;
+        if !started.success() {
+            return Err(Failure::Reported);
+        }
+    }
+    let running = found(&dir)?;
+    let mut again = Command::new("/proc/self/exe");
+    let mut words = std::env::args_os();
+    again.arg0(words.next().unwrap_or_else(|| "karat".into())).args(words);
+    for name in Running::unset() {
+        again.env_remove(name);
+    }
+    let error = again.envs(running.environment()).env(REHEARSAL, "1").exec();
+    Err(Failure::new(format!("cannot begin again: {error}")))
+}
+
 fn faults(dir: &Path, args: FaultsArgs) -> Result<(), Failure> {
     let running = found(dir)?;
     match args.command {
