@@ -4,18 +4,23 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming as Body};
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{
+    CONNECTION, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use karat_ssm::{Io, Socket};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::audit::{self, Leftover};
@@ -28,6 +33,8 @@ use crate::core::settings::{Instances, Settings};
 use crate::machines::Machines;
 use crate::machines::host::{self, Addresses};
 
+/// Where data channels of sessions are, before the session's id.
+const DATA_CHANNEL: &str = "/v1/data-channel/";
 /// A body of more bytes is refused.
 const LARGEST: usize = 16 * 1024 * 1024;
 
@@ -71,7 +78,6 @@ pub enum LabError {
 pub struct Lab {
     running: Running,
     shared: Arc<Shared>,
-    machines: Option<Machines>,
     /// Held, so that no other lab takes them.
     _addresses: Option<Addresses>,
     task: tokio::task::JoinHandle<()>,
@@ -91,6 +97,7 @@ impl Drop for Lab {
 
 struct Shared {
     front: Arc<Front>,
+    machines: Mutex<Option<Machines>>,
     /// Why instances are records, where they are.
     no_machines: Option<String>,
     secret: String,
@@ -150,13 +157,14 @@ impl Lab {
         };
         let shared = Arc::new(Shared {
             front,
+            machines: Mutex::new(machines),
             no_machines,
             secret: secret_key,
             ended: CancellationToken::new(),
         });
         let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
         running.write(&dir).map_err(failed(format!("write in {}", dir.display())))?;
-        Ok(Self { running, shared, machines, _addresses: addresses, task })
+        Ok(Self { running, shared, _addresses: addresses, task })
     }
 
     /// How clients find it.
@@ -189,8 +197,9 @@ impl Lab {
     ///
     /// # Errors
     /// When the file by which it is found cannot be removed.
-    pub async fn leave(mut self) -> io::Result<()> {
-        if let Some(machines) = self.machines.take() {
+    pub async fn leave(self) -> io::Result<()> {
+        let machines = self.shared.machines().take();
+        if let Some(machines) = machines {
             machines.stop().await;
         }
         self.stop()
@@ -206,6 +215,10 @@ impl Lab {
 }
 
 impl Shared {
+    fn machines(&self) -> std::sync::MutexGuard<'_, Option<Machines>> {
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn audit(&self) -> Vec<Leftover> {
         let inner = self.front.lock();
         audit::leftovers(&inner.state, &self.front.settings.account, now())
@@ -301,7 +314,8 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         connections.spawn(async move {
             let service = service_fn(move |request| respond(Arc::clone(&shared), request));
             // A connection that breaks off is the client's business.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let http = http1::Builder::new();
+            let _ = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
         });
     }
 }
@@ -319,8 +333,12 @@ impl From<Infallible> for Lost {
 
 async fn respond(
     shared: Arc<Shared>,
-    request: Request<Body>,
+    mut request: Request<Body>,
 ) -> Result<Response<Full<Bytes>>, Lost> {
+    if let Some(session) = request.uri().path().strip_prefix(DATA_CHANNEL) {
+        let session = session.trim_end_matches('/').to_owned();
+        return Ok(data_channel(&shared, &mut request, session));
+    }
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, LARGEST).collect().await else {
         return Ok(response(413, Vec::new(), b"the body is too large or broke off".to_vec()));
@@ -353,6 +371,41 @@ async fn respond(
         return Err(Lost);
     }
     Ok(response(answer.status, answer.headers, answer.body))
+}
+
+/// Turns a request into the web socket of a session.
+fn data_channel(
+    shared: &Arc<Shared>,
+    request: &mut Request<Body>,
+    session: String,
+) -> Response<Full<Bytes>> {
+    let refused = |status: u16, text: &str| response(status, Vec::new(), text.into());
+    let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY) else {
+        return refused(400, "a data channel is a web socket");
+    };
+    let accept = derive_accept_key(key.as_bytes());
+    if shared.machines().is_none() {
+        return refused(404, "instances are records");
+    }
+    let upgrade = hyper::upgrade::on(request);
+    let serving = Arc::clone(shared);
+    tokio::spawn(async move {
+        let Ok(stream) = upgrade.await else { return };
+        let stream: Box<dyn Io> = Box::new(TokioIo::new(stream));
+        let socket = Socket::from_raw_socket(stream, Role::Server, None).await;
+        if let Some(machines) = &*serving.machines() {
+            machines.serve_session(session, socket);
+        }
+    });
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(&accept) {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    answer
 }
 
 fn response(

@@ -2,6 +2,7 @@
 
 use super::error::{AwsError, Result};
 use super::params::Params;
+use super::sessions::Sessions;
 use super::state::State;
 use crate::core::blocks::BlockStore;
 use crate::core::phase::{Millis, Phase, UNTIL_TOLD};
@@ -33,6 +34,8 @@ pub(crate) enum Job {
     Capture { instance: String, snapshot: String, reboot: bool },
     /// Security groups changed: what is reachable has to be looked at again.
     Reach { instance: String },
+    /// End a session with an instance.
+    EndSession { session: String },
     /// Give a snapshot the blocks of another.
     CopyBlocks { from: String, to: String },
     /// Forget the blocks of a snapshot.
@@ -49,7 +52,7 @@ impl Job {
             | Self::Reboot { instance }
             | Self::Capture { instance, .. }
             | Self::Reach { instance } => Some(instance),
-            Self::CopyBlocks { .. } | Self::DropBlocks { .. } => None,
+            Self::EndSession { .. } | Self::CopyBlocks { .. } | Self::DropBlocks { .. } => None,
         }
     }
 }
@@ -71,6 +74,9 @@ pub(crate) struct Call<'a> {
     pub(crate) horizon: Millis,
     /// What is made never leaves its first state.
     pub(crate) stuck: bool,
+    /// Under which name the client knows the lab.
+    pub(crate) host: &'a str,
+    pub(crate) sessions: &'a mut Sessions,
     pub(crate) jobs: &'a mut Vec<Job>,
 }
 

@@ -11,6 +11,7 @@ use super::error::{AwsError, Result};
 use super::node::Node;
 use super::params::Params;
 use super::request::Incoming;
+use super::sessions::{Session, Sessions};
 use super::signature::Scope;
 use super::state::{Answered, Credential, State};
 use super::{ebs, ec2, iam, kms, secrets, ssm, sts};
@@ -73,6 +74,7 @@ pub(crate) struct Inner {
     pub(crate) faults: Faults,
     /// Takes the jobs of instances, where they are machines.
     pub(crate) machines: Option<tokio::sync::mpsc::UnboundedSender<Job>>,
+    pub(crate) sessions: Sessions,
 }
 
 impl Inner {
@@ -129,7 +131,13 @@ impl Front {
     ) -> std::result::Result<Self, DatabaseError> {
         let database = Database::open(&settings.dir.join("lab.db"))?;
         let state = State::load(&database)?;
-        let mut inner = Inner { state, database, faults: Faults::default(), machines: None };
+        let mut inner = Inner {
+            state,
+            database,
+            faults: Faults::default(),
+            machines: None,
+            sessions: Sessions::default(),
+        };
         if inner.state.credentials.iter().next().is_none() {
             let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
             inner.state.credentials.insert(Credential {
@@ -164,6 +172,11 @@ impl Front {
         let blocks = BlockStore::new(settings.dir.join("blocks"));
         let images = settings.images();
         Ok(Self { settings, images, machines, blocks, inner: Mutex::new(inner) })
+    }
+
+    /// A session that was begun and not ended.
+    pub(crate) fn session(&self, id: &str) -> Option<Session> {
+        self.lock().sessions.get(id).cloned()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -347,6 +360,7 @@ impl Front {
             }
             return Ok(Said::Before(before.answer.clone()));
         }
+        let host = asked.request.header("host").unwrap_or_default();
         let mut call = Call {
             state: &mut inner.state,
             database: &inner.database,
@@ -360,6 +374,8 @@ impl Front {
             machines: self.machines,
             horizon: if stale == 0 { Millis::MAX } else { time - stale },
             stuck,
+            host: &host,
+            sessions: &mut inner.sessions,
             jobs,
         };
         let said = match asked.service {

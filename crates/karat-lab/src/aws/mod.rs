@@ -12,6 +12,7 @@
 //! | `iam.rs`, `sts.rs`, `kms.rs`, `ssm.rs`, `secrets.rs` | the others |
 //! | `front.rs` | from a request to a service and back |
 //! | `imds.rs` | what an instance is told about itself |
+//! | `sessions.rs` | sessions of Systems Manager |
 //! | `audit.rs` | what is left over |
 
 pub mod audit;
@@ -28,6 +29,7 @@ mod node;
 mod params;
 mod request;
 mod secrets;
+mod sessions;
 mod signature;
 mod ssm;
 mod state;
@@ -40,3 +42,4 @@ pub(crate) use front::Front;
 pub use iam::actions as iam_actions;
 pub(crate) use imds::Imds;
 pub(crate) use request::Incoming;
+pub(crate) use sessions::{Leads, Session};

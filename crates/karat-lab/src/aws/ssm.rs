@@ -1,4 +1,4 @@
-//! Systems Manager: parameters.
+//! Systems Manager: parameters, and which calls there are.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,9 @@ use crate::core::phase::seconds;
 
 /// Answers a call.
 pub(crate) fn answer(call: &mut Call<'_>, body: &Value) -> Result<Value> {
+    if let Some(answer) = super::sessions::answer(call, body) {
+        return answer;
+    }
     match call.action {
         "PutParameter" => put(call, body),
         "GetParameter" => {

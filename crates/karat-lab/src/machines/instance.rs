@@ -106,7 +106,7 @@ impl One {
             }
             Job::Capture { snapshot, reboot, .. } => self.capture(&snapshot, reboot).await,
             Job::Reach { .. } => self.reach().await,
-            Job::CopyBlocks { .. } | Job::DropBlocks { .. } => {}
+            Job::EndSession { .. } | Job::CopyBlocks { .. } | Job::DropBlocks { .. } => {}
         }
         Then::Go
     }
@@ -182,6 +182,7 @@ impl One {
         }
         let address = reach::address(order.public.as_deref());
         let ports = BTreeMap::new();
+        self.hub.running().insert(self.id.clone(), machine.clone());
         self.live = Some(Live { machine, starting, address, ports, wide: false });
         self.reach().await;
         Ok(())
@@ -214,7 +215,7 @@ impl One {
 
     /// The machine has ended by itself.
     async fn ended(&mut self) -> Then {
-        let Some(live) = self.live.take() else { return Then::Go };
+        let Some(live) = self.take() else { return Then::Go };
         let restarts = live.machine.wants_restart();
         if let Err(error) = live.machine.kill().await {
             tracing::warn!(id = self.id, %error, "an instance that has ended");
@@ -227,9 +228,15 @@ impl One {
         if self.hub.front.machine_ended(&self.id) { self.terminate().await } else { Then::Go }
     }
 
+    /// The machine, which is about to end.
+    fn take(&mut self) -> Option<Live> {
+        self.hub.running().remove(&self.id);
+        self.live.take()
+    }
+
     /// Ends the machine; its disk stays.
     async fn power_off(&mut self, patience: Duration) {
-        let Some(live) = self.live.take() else { return };
+        let Some(live) = self.take() else { return };
         let ended = if patience.is_zero() {
             live.machine.kill().await
         } else {

@@ -8,6 +8,7 @@
 //! | `instance.rs` | one instance: its queue, its machine |
 //! | `roots.rs` | the layers that a machine stands on, and the ones made of it |
 //! | `reach.rs` | its ports, at an address of this host |
+//! | `sessions.rs` | the built-in agent of session manager |
 //! | `host.rs` | whether this host can run machines |
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use karat_layers::Store;
-use karat_machine::runtime::{MachineRecord, recover};
+use karat_machine::runtime::{Machine, MachineRecord, recover};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +27,7 @@ pub(crate) mod host;
 mod instance;
 mod reach;
 mod roots;
+mod sessions;
 
 pub(crate) use roots::Root;
 
@@ -38,6 +40,9 @@ pub(crate) struct Hub {
     supervisor: PathBuf,
     front: Arc<Front>,
     queues: Mutex<BTreeMap<String, Queue>>,
+    /// Those that run, by the ids of their instances.
+    running: Mutex<BTreeMap<String, Machine>>,
+    agents: sessions::Agents,
     tasks: TaskTracker,
     /// The lab ends.
     end: CancellationToken,
@@ -79,6 +84,8 @@ impl Machines {
             cache: front.settings.cache.clone(),
             supervisor,
             queues: Mutex::default(),
+            running: Mutex::default(),
+            agents: sessions::Agents::default(),
             tasks: TaskTracker::new(),
             end: CancellationToken::new(),
             making: tokio::sync::Mutex::default(),
@@ -98,6 +105,12 @@ impl Machines {
         Ok(Self { hub, dispatcher })
     }
 
+    /// Serves a web socket that asks for a session.
+    pub(crate) fn serve_session(&self, id: String, socket: karat_ssm::Socket) {
+        let hub = Arc::clone(&self.hub);
+        self.hub.tasks.spawn(async move { hub.serve_session(&id, socket).await });
+    }
+
     /// Powers all of them off and waits until they are.
     pub(crate) async fn stop(self) {
         self.dispatcher.abort();
@@ -114,6 +127,9 @@ impl Hub {
 
     /// Gives a job to its instance's task, which is started if there is none.
     fn dispatch(self: &Arc<Self>, job: Job) {
+        if let Job::EndSession { session } = &job {
+            self.agents.end(session);
+        }
         let Some(id) = job.instance().map(str::to_owned) else { return };
         if self.end.is_cancelled() {
             return;
@@ -132,6 +148,15 @@ impl Hub {
         }
         // A task that has ended has terminated its instance: there is nothing left to be done.
         let _ = queue.work.send(job);
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Machine>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine of an instance, while it runs.
+    fn machine(&self, id: &str) -> Option<Machine> {
+        self.running().get(id).cloned()
     }
 
     /// The folder of an instance.

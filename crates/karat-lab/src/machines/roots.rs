@@ -55,12 +55,36 @@ impl Hub {
             one = self.making.lock() => one,
             () = cancel.cancelled() => return Err(NoRoot::Cancelled),
         };
+        let root = self.fetched(root, cancel).await?;
         let (hub, run) = (Arc::clone(self), id.to_owned());
         let digest = self.blocking(cancel, move |control| hub.make(&run, root, control)).await?;
         let fail = |e: std::io::Error| NoRoot::Failed(format!("cannot write its folder: {e}"));
         std::fs::create_dir_all(self.folder(id)).map_err(fail)?;
         std::fs::write(&kept, digest.to_string()).map_err(fail)?;
         Ok(digest)
+    }
+
+    /// Brings an image of a container registry here.
+    async fn fetched(&self, mut root: Root, cancel: &CancellationToken) -> Result<Root, NoRoot> {
+        if let Root::Base { base: Base::Oci(image), .. } = &mut root
+            && karat_oci::is_address(&image.source)
+        {
+            tracing::info!(image = image.source, "fetching the image");
+            let what = karat_oci::Pull {
+                address: image.source.clone(),
+                cache: self.cache.join("oci"),
+                refresh: false,
+                architecture: karat_layers::container_architecture().to_owned(),
+                logins: None,
+            };
+            let pulled = tokio::select! {
+                pulled = karat_oci::pull(&what, &|_| {}) => pulled,
+                () = cancel.cancelled() => return Err(NoRoot::Cancelled),
+            };
+            let pulled = pulled.map_err(|error| NoRoot::Failed(chain(&error)))?;
+            image.fetched = Some(pulled.layout);
+        }
+        Ok(root)
     }
 
     fn make(&self, run: &str, root: Root, control: &Control) -> Result<Digest, NoRoot> {

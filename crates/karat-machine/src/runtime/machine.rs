@@ -369,6 +369,15 @@ impl Machine {
         network::connect(&self.inner.client, self.target(port)?).await
     }
 
+    /// Connects to an address as the machine sees it: its own loopback, or a host that it reaches.
+    ///
+    /// # Errors
+    /// As [`Machine::connect`].
+    pub async fn connect_to(&self, address: SocketAddr) -> Result<TcpStream> {
+        self.target(0)?;
+        network::connect(&self.inner.client, address).await
+    }
+
     /// Makes a port of the machine reachable at an address of the host, `127.0.0.1:0` for any free
     /// port, as long as the result lives.
     ///

@@ -91,6 +91,10 @@ impl Cloud {
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        self.variables.clone()
+    }
+
     /// A client that finds the lab by its environment alone.
     pub(crate) fn client(&self, program: &str) -> Command {
         let mut command = Command::new(program);

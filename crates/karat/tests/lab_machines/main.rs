@@ -6,4 +6,5 @@
 mod cloud;
 mod life;
 mod packer;
+mod sessions;
 mod terraform;

@@ -1,0 +1,227 @@
+//! Session manager: the lab's built-in agent, our client and Amazon's own plugin.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use karat_ssm::{Connect, DataKey, Io, Opened, PortSession, Service, SsmError};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_util::sync::CancellationToken;
+
+use crate::cloud::{Cloud, PATIENCE, cloud, text};
+
+const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
+
+/// Gives a profile whose instances can announce themselves.
+fn profile(cloud: &Cloud) {
+    cloud.aws(&format!("iam create-role --role-name agent --assume-role-policy-document {TRUST}"));
+    cloud.aws("iam create-instance-profile --instance-profile-name agent");
+    cloud.aws("iam add-role-to-instance-profile --instance-profile-name agent --role-name agent");
+}
+
+/// AWS's kit for Python makes the calls: its command line wants the plugin for them.
+struct Kit {
+    target: String,
+    variables: Vec<(String, String)>,
+}
+
+impl Kit {
+    async fn call(&self, script: &str, arguments: &[&str]) -> Result<Value, SsmError> {
+        let refused = |reason: String| SsmError::Service { call: "a call", reason, retry: false };
+        let mut command = tokio::process::Command::new("python3");
+        command.arg("-c").arg(format!(
+            "import boto3, json, sys\nssm = boto3.client('ssm')\nr = {script}\n\
+             r.pop('ResponseMetadata')\nprint(json.dumps(r))"
+        ));
+        command.args(arguments).envs(self.variables.iter().cloned()).env("NO_PROXY", "*");
+        let output = command.output().await.map_err(|e| refused(e.to_string()))?;
+        if !output.status.success() {
+            return Err(refused(String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|e| refused(e.to_string()))
+    }
+
+    fn opened(answer: &Value) -> Opened {
+        Opened {
+            session_id: text(&answer["SessionId"]).into(),
+            stream_url: text(&answer["StreamUrl"]).into(),
+            token: text(&answer["TokenValue"]).into(),
+        }
+    }
+}
+
+#[async_trait]
+impl Service for Kit {
+    fn target(&self) -> &str {
+        &self.target
+    }
+
+    async fn start(&self) -> Result<Opened, SsmError> {
+        let script = "ssm.start_session(Target=sys.argv[1], \
+            DocumentName='AWS-StartPortForwardingSession', Parameters={'portNumber': ['22']})";
+        Ok(Self::opened(&self.call(script, &[&self.target]).await?))
+    }
+
+    async fn resume(&self, session_id: &str) -> Result<Opened, SsmError> {
+        let script = "ssm.resume_session(SessionId=sys.argv[1])";
+        Ok(Self::opened(&self.call(script, &[session_id]).await?))
+    }
+
+    async fn terminate(&self, session_id: &str) -> Result<(), SsmError> {
+        let script = "ssm.terminate_session(SessionId=sys.argv[1])";
+        self.call(script, &[session_id]).await.map(drop)
+    }
+
+    async fn data_key(
+        &self,
+        _: &str,
+        _: usize,
+        _: &BTreeMap<String, String>,
+    ) -> Result<DataKey, SsmError> {
+        Err(SsmError::Protocol("the session is not encrypted".into()))
+    }
+}
+
+/// Connects to the address alone, past proxies.
+struct Straight;
+
+#[async_trait]
+impl Connect for Straight {
+    async fn connect(&self, address: &Uri) -> Result<Box<dyn Io>, SsmError> {
+        let host = address.authority().map(ToString::to_string).unwrap_or_default();
+        match TcpStream::connect(&host).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(SsmError::Connect { host, reason: error.to_string() }),
+        }
+    }
+}
+
+#[test]
+fn a_port_is_reached_without_a_rule_and_without_a_public_address() {
+    let Some(cloud) = cloud() else { return };
+    profile(&cloud);
+    let bare = cloud.launch(&format!("--image-id {}", cloud.base()));
+    let id = cloud.launch(&format!(
+        "--image-id {} --iam-instance-profile Name=agent --no-associate-public-ip-address",
+        cloud.base()
+    ));
+    assert!(cloud.wait_for(&id, "running")["PublicIpAddress"].is_null());
+    cloud.wait_for(&bare, "running");
+    let all = cloud.aws("ssm describe-instance-information");
+    let shown = all["InstanceInformationList"].as_array().unwrap();
+    // One that has no role cannot announce itself.
+    assert_eq!(shown.len(), 1, "{all}");
+    assert_eq!(shown[0]["InstanceId"], id.as_str());
+    let status = cloud.aws(&format!("ssm get-connection-status --target {bare}"));
+    assert_eq!(status["Status"], "notconnected");
+
+    let kit = Kit { target: id.clone(), variables: cloud.variables() };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let greeting = runtime.block_on(async {
+        let begun = Instant::now();
+        let cancel = CancellationToken::new();
+        let service: Arc<dyn Service> = Arc::new(kit);
+        loop {
+            let opened = PortSession::open(Arc::clone(&service), Arc::new(Straight), &cancel).await;
+            let mut session = opened.unwrap();
+            let mut greeting = [0; 8];
+            let read = session.read_exact(&mut greeting).await;
+            let _ = session.shutdown().await;
+            // The machine's ssh may not serve yet.
+            match read {
+                Ok(_) => break greeting,
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+    assert_eq!(&greeting, b"SSH-2.0-");
+}
+
+/// Ends a process with its group.
+struct Group(std::process::Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+        let _ = nix::sys::signal::killpg(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.0.wait();
+    }
+}
+
+/// Amazon's own plugin. Runs where the variable `KARAT_TEST_SESSION_MANAGER_PLUGIN` names it.
+#[test]
+fn amazons_plugin_opens_a_shell_and_a_port() {
+    use std::os::unix::process::CommandExt as _;
+    let Some(plugin) = std::env::var_os("KARAT_TEST_SESSION_MANAGER_PLUGIN") else { return };
+    let Some(cloud) = cloud() else { return };
+    profile(&cloud);
+    let key = cloud.key("k");
+    let id = cloud.launch(&format!(
+        "--image-id {} --iam-instance-profile Name=agent --key-name k",
+        cloud.base()
+    ));
+    cloud.wait_for(&id, "running");
+    let programs = cloud.dir.path().join("programs");
+    std::fs::create_dir_all(&programs).unwrap();
+    std::os::unix::fs::symlink(plugin, programs.join("session-manager-plugin")).unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+
+    // A shell, which wants a terminal on its side too.
+    let mut shell = cloud.client("script");
+    shell.args(["-qfec", &format!("aws ssm start-session --target {id}"), "/dev/null"]);
+    shell.env("PATH", &path).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+    let mut shell = Group(shell.spawn().unwrap());
+    let mut input = shell.0.stdin.take().unwrap();
+    let mut output = shell.0.stdout.take().unwrap();
+    let (tell, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut chunk = [0; 4096];
+        while let Ok(read @ 1..) = output.read(&mut chunk) {
+            let _ = tell.send(chunk[..read].to_vec());
+        }
+    });
+    let mut seen = Vec::new();
+    let begun = Instant::now();
+    let mut asked = false;
+    while !String::from_utf8_lossy(&seen).contains("I am ssm-user.") {
+        assert!(begun.elapsed() < PATIENCE, "{}", String::from_utf8_lossy(&seen));
+        if let Ok(chunk) = heard.recv_timeout(Duration::from_millis(500)) {
+            seen.extend(chunk);
+        }
+        if !asked && String::from_utf8_lossy(&seen).contains('$') {
+            asked = true;
+            input.write_all(b"echo \"I am $(id -un).\"\n").unwrap();
+        }
+    }
+    drop(shell);
+
+    // A port, through which ssh logs in.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut forward = cloud.client("aws");
+    forward.args(["ssm", "start-session", "--target", &id]);
+    forward.args(["--document-name", "AWS-StartPortForwardingSession", "--parameters"]);
+    forward.arg(format!("portNumber=22,localPortNumber={port}"));
+    forward.env("PATH", &path).stdout(Stdio::null()).process_group(0);
+    let _forward = Group(forward.spawn().unwrap());
+    let begun = Instant::now();
+    loop {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]);
+        ssh.args(["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-i"]).arg(&key);
+        ssh.args(["-p", &port.to_string(), "admin@127.0.0.1", "echo through"]);
+        let output = ssh.stdin(Stdio::null()).env_remove("SSH_AUTH_SOCK").output().unwrap();
+        if output.stdout == b"through\n" {
+            break;
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(begun.elapsed() < PATIENCE, "{said}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
