@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aws::audit::{self, Leftover};
 use crate::aws::{Front, Incoming};
 use crate::control::{self, Running, SECRET_HEADER};
-use crate::core::faults::Rule;
+use crate::core::faults::{Rule, Strike};
 use crate::core::phase::now;
 use crate::core::records::DatabaseError;
 use crate::core::settings::{Instances, Settings};
@@ -187,6 +187,14 @@ impl Lab {
         self.shared.front.lock().faults.add(rule)
     }
 
+    /// Has something befall instances; gives their ids.
+    ///
+    /// # Errors
+    /// When it cannot befall the one that is named.
+    pub fn strike(&self, strike: &Strike) -> Result<Vec<String>, String> {
+        self.shared.front.strike(strike)
+    }
+
     /// Waits until somebody asks the lab to end.
     pub async fn ended(&self) {
         self.shared.ended.cancelled().await;
@@ -273,6 +281,13 @@ impl Shared {
                     Err(text) => (400, json!({ "error": text })),
                 },
             },
+            ("POST", "strikes") => match serde_json::from_slice::<Strike>(&request.body) {
+                Err(e) => (400, json!({ "error": e.to_string() })),
+                Ok(strike) => match self.front.strike(&strike) {
+                    Ok(instances) => (200, json!({ "instances": instances })),
+                    Err(text) => (400, json!({ "error": text })),
+                },
+            },
             ("DELETE", "faults") => {
                 let id = request.query_value("id");
                 let cleared = self.front.lock().faults.clear(id.as_deref());
@@ -298,6 +313,13 @@ fn no_machines(settings: &Settings) -> Option<String> {
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
+    let interrupting = Arc::clone(&shared);
+    connections.spawn(async move {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            interrupting.front.end_interrupted();
+        }
+    });
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,

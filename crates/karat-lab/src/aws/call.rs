@@ -34,6 +34,10 @@ pub(crate) enum Job {
     Capture { instance: String, snapshot: String, reboot: bool },
     /// Security groups changed: what is reachable has to be looked at again.
     Reach { instance: String },
+    /// End an instance's connections, and let none begin for so many milliseconds.
+    Cut { instance: String, lasts: u64 },
+    /// Leave no room in an instance's temporary folders.
+    Fill { instance: String },
     /// End a session with an instance.
     EndSession { session: String },
     /// Give a snapshot the blocks of another.
@@ -51,6 +55,8 @@ impl Job {
             | Self::Terminate { instance }
             | Self::Reboot { instance }
             | Self::Capture { instance, .. }
+            | Self::Cut { instance, .. }
+            | Self::Fill { instance }
             | Self::Reach { instance } => Some(instance),
             Self::EndSession { .. } | Self::CopyBlocks { .. } | Self::DropBlocks { .. } => None,
         }

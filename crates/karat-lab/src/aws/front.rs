@@ -1,5 +1,6 @@
 //! From a request to a service and back.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -75,9 +76,19 @@ pub(crate) struct Inner {
     /// Takes the jobs of instances, where they are machines.
     pub(crate) machines: Option<tokio::sync::mpsc::UnboundedSender<Job>>,
     pub(crate) sessions: Sessions,
+    /// Spot instances that are to end, and when.
+    pub(crate) interruptions: BTreeMap<String, Millis>,
 }
 
 impl Inner {
+    /// Hands a job to the machines, where there are some.
+    pub(crate) fn send(&self, job: Job) {
+        if let Some(machines) = &self.machines {
+            // They are gone only when the lab ends.
+            let _ = machines.send(job);
+        }
+    }
+
     /// Writes what changed, or takes it back.
     pub(crate) fn commit(&mut self) -> std::result::Result<(), DatabaseError> {
         let state = &mut self.state;
@@ -137,6 +148,7 @@ impl Front {
             faults: Faults::default(),
             machines: None,
             sessions: Sessions::default(),
+            interruptions: BTreeMap::new(),
         };
         if inner.state.credentials.iter().next().is_none() {
             let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -444,12 +456,7 @@ impl Front {
                         self.blocks.remove(&digest)?;
                     }
                 }
-                other => {
-                    if let Some(machines) = &inner.machines {
-                        // They are gone only when the lab ends.
-                        let _ = machines.send(other);
-                    }
-                }
+                other => inner.send(other),
             }
         }
         Ok(())

@@ -169,7 +169,13 @@ impl Imds {
         if rest == "user-data" {
             return STANDARD.decode(instance.user_data.as_deref()?).ok();
         }
-        let tree = tree(&inner.state, instance, &self.front.settings.account, time);
+        let mut tree = tree(&inner.state, instance, &self.front.settings.account, time);
+        if let Some(at) = inner.interruptions.get(&self.instance) {
+            let at = whole_seconds(*at);
+            let action = json!({ "action": "terminate", "time": at }).to_string();
+            tree.insert("meta-data/spot/instance-action".into(), action);
+            tree.insert("meta-data/spot/termination-time".into(), at);
+        }
         drop(inner);
         tree.get(rest).map(|text| text.clone().into_bytes()).or_else(|| list(&tree, rest))
     }

@@ -45,6 +45,34 @@ impl Kind {
     }
 }
 
+/// What befalls an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Blow {
+    /// Its spot capacity is wanted back: it is told, and terminated after the delay.
+    SpotInterruption,
+    /// It is terminated at once, as when its host fails.
+    InstanceLoss,
+    /// Its connections end, and none begins for the delay.
+    SshCut,
+    /// Its temporary folders take no more.
+    FullDisk,
+}
+
+/// Asks for something to befall instances.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Strike {
+    /// What.
+    pub blow: Blow,
+    /// Which instance; all that run without.
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// How long, in milliseconds.
+    #[serde(default)]
+    pub delay_ms: Option<u64>,
+}
+
 /// A fault that was asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use karat_layers::Digest;
 use karat_machine::runtime::{
@@ -24,7 +24,7 @@ const LEAVING: Duration = Duration::from_secs(10);
 /// What user data starts may take its time, as on an instance.
 const BOOTING: Duration = Duration::from_secs(24 * 3600);
 /// How often a machine is asked what it listens at, where a rule opens many ports.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// An instance's task.
 pub(super) struct One {
@@ -40,8 +40,10 @@ struct Live {
     starting: JoinHandle<Result<BootReport, RuntimeError>>,
     address: Option<Ipv4Addr>,
     ports: BTreeMap<u16, JoinHandle<()>>,
-    /// Some rule opens many ports.
+    /// It has to be looked at again what is reachable: some rule opens many ports, or none is open
+    /// for a time.
     wide: bool,
+    closed_until: Instant,
 }
 
 impl Drop for Live {
@@ -106,6 +108,8 @@ impl One {
             }
             Job::Capture { snapshot, reboot, .. } => self.capture(&snapshot, reboot).await,
             Job::Reach { .. } => self.reach().await,
+            Job::Cut { lasts, .. } => self.cut(lasts).await,
+            Job::Fill { .. } => self.fill().await,
             Job::EndSession { .. } | Job::CopyBlocks { .. } | Job::DropBlocks { .. } => {}
         }
         Then::Go
@@ -183,7 +187,14 @@ impl One {
         let address = reach::address(order.public.as_deref());
         let ports = BTreeMap::new();
         self.hub.running().insert(self.id.clone(), machine.clone());
-        self.live = Some(Live { machine, starting, address, ports, wide: false });
+        self.live = Some(Live {
+            machine,
+            starting,
+            address,
+            ports,
+            wide: false,
+            closed_until: Instant::now(),
+        });
         self.reach().await;
         Ok(())
     }
@@ -197,7 +208,11 @@ impl One {
         if wide {
             ports = reach::wanted(&open, &reach::listened(&live.machine).await).0;
         }
-        live.wide = wide;
+        let closed = live.closed_until > Instant::now();
+        if closed {
+            ports.clear();
+        }
+        live.wide = wide || closed;
         live.ports.retain(|port, task| {
             let stays = ports.contains(port) && !task.is_finished();
             if !stays {
@@ -210,6 +225,27 @@ impl One {
                 let (hub, id) = (Arc::clone(&self.hub), self.id.clone());
                 tokio::spawn(reach::serve(hub, id, live.machine.clone(), address, port))
             });
+        }
+    }
+
+    /// Ends all connections, and lets none begin for some milliseconds.
+    async fn cut(&mut self, lasts: u64) {
+        let Some(live) = &mut self.live else { return };
+        live.ports.values().for_each(JoinHandle::abort);
+        live.ports.clear();
+        live.closed_until = Instant::now() + Duration::from_millis(lasts);
+        self.reach().await;
+    }
+
+    /// Leaves no room in the temporary folders.
+    async fn fill(&self) {
+        let Some(live) = &self.live else { return };
+        let full = "for folder in /tmp /var/tmp /dev/shm; do \
+            mountpoint -q $folder || mount -t tmpfs -o mode=1777 none $folder; \
+            mount -o remount,nr_blocks=1 $folder; dd if=/dev/zero of=$folder/.full bs=4k count=1; \
+            done";
+        if let Err(error) = live.machine.exec(Exec::shell(full)).await {
+            tracing::warn!(id = self.id, %error, "cannot fill an instance's folders");
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand, ValueEnum};
 use karat_lab::aws::audit::Leftover;
 use karat_lab::control::{self, Running, SECRET_HEADER};
-use karat_lab::core::faults::{Kind, Rule};
+use karat_lab::core::faults::{Blow, Kind, Rule};
 use karat_lab::core::settings::{Instances, Settings};
 use karat_lab::{Lab, Options};
 use serde_json::{Value, json};
@@ -103,6 +103,7 @@ struct FaultsArgs {
 #[derive(Debug, Subcommand)]
 enum FaultsCommand {
     Add(AddArgs),
+    Strike(StrikeArgs),
     Clear(ClearArgs),
 }
 
@@ -127,6 +128,44 @@ struct AddArgs {
     /// The code of an error, such as InsufficientInstanceCapacity.
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
+}
+
+/// Has something befall instances, at once.
+#[derive(Debug, Args)]
+struct StrikeArgs {
+    /// What befalls them.
+    #[arg(value_name = "BLOW")]
+    blow: BlowKind,
+    /// Which instance; all that run, or of a spot-interruption all spot instances, without.
+    #[arg(long, value_name = "ID")]
+    instance: Option<String>,
+    /// How long, in milliseconds: until a spot-interruption, 120000 without; after an ssh-cut.
+    #[arg(long = "delay", value_name = "MILLISECONDS")]
+    delay_ms: Option<u64>,
+}
+
+/// What befalls an instance.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BlowKind {
+    /// A spot instance is told of its end, and terminated after the delay.
+    SpotInterruption,
+    /// It is terminated at once, as when its host fails.
+    InstanceLoss,
+    /// Its connections end, and none begins for the delay.
+    SshCut,
+    /// Its temporary folders take no more.
+    FullDisk,
+}
+
+impl BlowKind {
+    fn blow(self) -> Blow {
+        match self {
+            Self::SpotInterruption => Blow::SpotInterruption,
+            Self::InstanceLoss => Blow::InstanceLoss,
+            Self::SshCut => Blow::SshCut,
+            Self::FullDisk => Blow::FullDisk,
+        }
+    }
 }
 
 /// Takes failures back.
@@ -443,6 +482,17 @@ fn faults(dir: &Path, args: FaultsArgs) -> Result<(), Failure> {
             });
             let made = ask(&running, "POST", "faults", Some(&rule))?;
             out::stdout_line(made["id"].as_str().unwrap_or_default());
+        }
+        Some(FaultsCommand::Strike(strike)) => {
+            let asked = json!({
+                "blow": strike.blow.blow(),
+                "instance": strike.instance,
+                "delay_ms": strike.delay_ms,
+            });
+            let hit = ask(&running, "POST", "strikes", Some(&asked))?;
+            for id in hit["instances"].as_array().into_iter().flatten() {
+                out::stdout_line(id.as_str().unwrap_or_default());
+            }
         }
         Some(FaultsCommand::Clear(clear)) => {
             let query = clear.id.as_ref().map(|id| format!("?id={id}")).unwrap_or_default();

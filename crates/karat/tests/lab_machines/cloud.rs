@@ -211,11 +211,16 @@ impl Cloud {
     }
 
     pub(crate) fn try_ssh(&self, key: &Path, to: &str, command: &str) -> Output {
+        self.ssh_command(key, to, command).output().unwrap()
+    }
+
+    pub(crate) fn ssh_command(&self, key: &Path, to: &str, command: &str) -> Command {
         let mut ssh = Command::new("ssh");
         ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"]);
         ssh.args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
         ssh.args(["-o", "ConnectTimeout=20", "-o", "LogLevel=ERROR", "-i"]).arg(key);
-        ssh.arg(to).arg(command).stdin(Stdio::null()).env_remove("SSH_AUTH_SOCK").output().unwrap()
+        ssh.arg(to).arg(command).stdin(Stdio::null()).env_remove("SSH_AUTH_SOCK");
+        ssh
     }
 
     /// What is left over, images aside if asked for.

@@ -214,3 +214,47 @@ fn a_lab_that_is_killed_leaves_nothing_on_the_host_and_goes_on() {
     assert!(host(mark).is_empty());
     cloud.down();
 }
+
+#[test]
+fn what_befalls_an_instance_is_seen_in_it_and_in_its_record() {
+    let Some(cloud) = cloud() else { return };
+    let (key, group) = (cloud.key("k"), cloud.group("g"));
+    let id = cloud.launch(&format!(
+        "--image-id {} --key-name k --security-group-ids {group} \
+         --instance-market-options MarketType=spot",
+        cloud.base()
+    ));
+    let to = address(&cloud.wait_for(&id, "running"));
+    cloud.ssh(&key, &to, SETTLED);
+    let strike = |blow: &str, more: &[&str]| {
+        let said = cloud.karat(&[&["lab", "faults", "strike", blow][..], more].concat());
+        assert_eq!(String::from_utf8(said.stdout).unwrap().trim(), id, "{blow}");
+    };
+
+    strike("full-disk", &[]);
+    let full = cloud.try_ssh(&key, &to, "head -c 100000 /dev/zero > /tmp/file");
+    assert!(String::from_utf8_lossy(&full.stderr).contains("No space left"), "{full:?}");
+
+    // A connection that is there is cut, and another one is let in later.
+    let mut long = cloud.ssh_command(&key, &to, "echo here; sleep 3600");
+    let mut long = long.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut here = [0; 4];
+    std::io::Read::read_exact(long.stdout.as_mut().unwrap(), &mut here).unwrap();
+    strike("ssh-cut", &["-delay", "1000"]);
+    assert_eq!(long.wait().unwrap().code(), Some(255));
+    cloud.ssh(&key, &to, "true");
+
+    strike("spot-interruption", &["-delay", "3600000"]);
+    let told = cloud.ssh(
+        &key,
+        &to,
+        "curl -s http://169.254.169.254/latest/meta-data/spot/instance-action",
+    );
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["action"], "terminate");
+    strike("spot-interruption", &["-delay", "0"]);
+    until("it is gone", || !cloud.left(true).contains(&id));
+    let all = cloud.aws(&format!("ec2 describe-instances --instance-ids {id}"));
+    let reason = &all["Reservations"][0]["Instances"][0]["StateReason"]["Code"];
+    assert_eq!(reason, "Server.SpotInstanceTermination");
+}

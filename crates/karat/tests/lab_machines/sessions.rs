@@ -121,7 +121,7 @@ fn a_port_is_reached_without_a_rule_and_without_a_public_address() {
     let status = cloud.aws(&format!("ssm get-connection-status --target {bare}"));
     assert_eq!(status["Status"], "notconnected");
 
-    let kit = Kit { target: id.clone(), variables: cloud.variables() };
+    let kit = Kit { target: id, variables: cloud.variables() };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let greeting = runtime.block_on(async {
         let begun = Instant::now();

@@ -530,6 +530,15 @@ fn release_volumes(state: &mut State, instance: &str, due: Millis) {
     }
 }
 
+/// An instance ends without having been asked to, from now or, where its machine has to, as soon as
+/// that is told.
+pub(crate) fn lose(state: &mut State, id: &str, reason: &str, text: &str, due: Millis) {
+    let Some(instance) = state.instances.get_mut(id) else { return };
+    instance.phase = Phase::until(InstanceState::ShuttingDown, due, InstanceState::Terminated);
+    instance.reason = Some((reason.to_owned(), format!("{reason}: {text}")));
+    release_volumes(state, id, due);
+}
+
 /// An instance's machine runs.
 pub(crate) fn machine_started(state: &mut State, id: &str, now: Millis, lasts: Millis) {
     if let Some(instance) = state.instances.get_mut(id)

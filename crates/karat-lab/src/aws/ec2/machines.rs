@@ -12,8 +12,14 @@ use crate::aws::call::Job;
 use crate::aws::front::{Front, Inner};
 use crate::aws::state::State;
 use crate::core::blocks::GIB;
+use crate::core::faults::{Blow, Strike};
 use crate::core::phase::{Millis, Phase, UNTIL_TOLD, now};
 use crate::machines::Root;
+
+/// How long before its end a spot instance is told, in milliseconds.
+const NOTICE: u64 = 120_000;
+const SPOT: (&str, &str) = ("Server.SpotInstanceTermination", "Spot instance termination");
+const HARDWARE: (&str, &str) = ("Server.InternalError", "Internal error on launch or of the host");
 
 /// What an instance's machine is started from.
 #[derive(Clone, Debug)]
@@ -173,6 +179,71 @@ impl Front {
         self.change(|inner, _| {
             if let Some(volume) = inner.state.volumes.get_mut(volume) {
                 volume.content = Content::Layer(layer.to_owned());
+            }
+        });
+    }
+
+    /// What befalls instances at once: which they are.
+    ///
+    /// # Errors
+    /// When it cannot befall the one that is named.
+    pub(crate) fn strike(&self, strike: &Strike) -> Result<Vec<String>, String> {
+        let running = |i: &Instance, time| i.phase.at(time) == InstanceState::Running;
+        self.change(|inner, time| {
+            let found: Vec<String> = match &strike.instance {
+                Some(id) => {
+                    let instance = inner.state.instances.get(id).filter(|i| running(i, time));
+                    let instance =
+                        instance.ok_or_else(|| format!("there is no instance {id} that runs"))?;
+                    if strike.blow == Blow::SpotInterruption && instance.spot.is_none() {
+                        return Err(format!("{id} is no spot instance"));
+                    }
+                    vec![id.clone()]
+                }
+                None => inner.state.instances.keys_where(|i| {
+                    running(i, time) && (strike.blow != Blow::SpotInterruption || i.spot.is_some())
+                }),
+            };
+            let lasts = strike.delay_ms.unwrap_or_default();
+            for id in &found {
+                let instance = id.clone();
+                match strike.blow {
+                    Blow::InstanceLoss => self.lose(inner, id, HARDWARE, time),
+                    Blow::SpotInterruption => {
+                        let wait = strike.delay_ms.unwrap_or(NOTICE);
+                        let at = time.saturating_add(Millis::try_from(wait).unwrap_or(Millis::MAX));
+                        inner.interruptions.insert(instance, at);
+                    }
+                    Blow::SshCut => inner.send(Job::Cut { instance, lasts }),
+                    Blow::FullDisk => inner.send(Job::Fill { instance }),
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn lose(&self, inner: &mut Inner, id: &str, why: (&str, &str), time: Millis) {
+        let due =
+            if self.machines { UNTIL_TOLD } else { time + self.settings.durations.shutting_down };
+        instances::lose(&mut inner.state, id, why.0, why.1, due);
+        inner.send(Job::Terminate { instance: id.to_owned() });
+    }
+
+    /// Ends the spot instances whose time has come.
+    pub(crate) fn end_interrupted(&self) {
+        let time = now();
+        if self.lock().interruptions.values().all(|at| *at > time) {
+            return;
+        }
+        self.change(|inner, time| {
+            let due = inner.interruptions.iter().filter(|(_, at)| **at <= time);
+            let due: Vec<String> = due.map(|(id, _)| id.clone()).collect();
+            for id in due {
+                inner.interruptions.remove(&id);
+                let alive = |i: &Instance| !i.phase.at(time).is_ending();
+                if inner.state.instances.get(&id).is_some_and(alive) {
+                    self.lose(inner, &id, SPOT, time);
+                }
             }
         });
     }
