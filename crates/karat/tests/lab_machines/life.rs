@@ -227,7 +227,7 @@ fn what_befalls_an_instance_is_seen_in_it_and_in_its_record() {
     let to = address(&cloud.wait_for(&id, "running"));
     cloud.ssh(&key, &to, SETTLED);
     let strike = |blow: &str, more: &[&str]| {
-        let said = cloud.karat(&[&["lab", "faults", "strike", blow][..], more].concat());
+        let said = cloud.karat(&[&["lab", "faults", "strike"][..], more, &[blow]].concat());
         assert_eq!(String::from_utf8(said.stdout).unwrap().trim(), id, "{blow}");
     };
 
