@@ -30,8 +30,8 @@ use crate::core::faults::{Rule, Strike};
 use crate::core::phase::now;
 use crate::core::records::DatabaseError;
 use crate::core::settings::{Instances, Settings};
-use crate::machines::Machines;
 use crate::machines::host::{self, Addresses};
+use crate::machines::{Machines, Serve};
 
 /// Where data channels of sessions are, before the session's id.
 const DATA_CHANNEL: &str = "/v1/data-channel/";
@@ -80,7 +80,7 @@ pub struct Lab {
     shared: Arc<Shared>,
     /// Held, so that no other lab takes them.
     _addresses: Option<Addresses>,
-    task: tokio::task::JoinHandle<()>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 impl std::fmt::Debug for Lab {
@@ -91,7 +91,9 @@ impl std::fmt::Debug for Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        // Machines end with the lab, also while somebody still is served.
+        drop(self.shared.machines().take());
     }
 }
 
@@ -148,23 +150,40 @@ impl Lab {
             secret_key: secret_key.clone(),
             region,
         };
-        let machines = match supervisor.filter(|_| no_machines.is_none()) {
-            Some(supervisor) => Some(Machines::start(Arc::clone(&front), supervisor)?),
-            None => {
-                front.give_up_machines();
-                None
-            }
-        };
         let shared = Arc::new(Shared {
-            front,
-            machines: Mutex::new(machines),
-            no_machines,
+            front: Arc::clone(&front),
+            machines: Mutex::default(),
+            no_machines: no_machines.clone(),
             secret: secret_key,
             ended: CancellationToken::new(),
         });
+        match supervisor.filter(|_| no_machines.is_none()) {
+            Some(supervisor) => {
+                // Not for ever: what they serve would keep them.
+                let serving = Arc::downgrade(&shared);
+                let serve: Serve = Arc::new(move |listener| {
+                    let serving = serving.upgrade();
+                    tokio::spawn(async move {
+                        if let Some(shared) = serving {
+                            serve(listener, shared).await;
+                        }
+                    })
+                });
+                let machines = Machines::start(front, supervisor, serve)?;
+                *shared.machines() = Some(machines);
+            }
+            None => front.give_up_machines(),
+        }
+        let interrupting = Arc::clone(&shared);
+        let watch = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                interrupting.front.end_interrupted();
+            }
+        });
         let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
         running.write(&dir).map_err(failed(format!("write in {}", dir.display())))?;
-        Ok(Self { running, shared, _addresses: addresses, task })
+        Ok(Self { running, shared, _addresses: addresses, tasks: [task, watch] })
     }
 
     /// How clients find it.
@@ -313,13 +332,6 @@ fn no_machines(settings: &Settings) -> Option<String> {
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
-    let interrupting = Arc::clone(&shared);
-    connections.spawn(async move {
-        loop {
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            interrupting.front.end_interrupted();
-        }
-    });
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,

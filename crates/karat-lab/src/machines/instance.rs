@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::roots::NoRoot;
-use super::{Hub, chain, reach, record};
+use super::{Hub, INSIDE, chain, reach, record};
 use crate::aws::{Imds, Job};
 
 /// How long a machine may take to power off before it is killed.
@@ -40,6 +40,8 @@ struct Live {
     starting: JoinHandle<Result<BootReport, RuntimeError>>,
     address: Option<Ipv4Addr>,
     ports: BTreeMap<u16, JoinHandle<()>>,
+    /// Serves the lab inside.
+    inside: Option<JoinHandle<()>>,
     /// It has to be looked at again what is reachable: some rule opens many ports, or none is open
     /// for a time.
     wide: bool,
@@ -50,6 +52,7 @@ impl Drop for Live {
     fn drop(&mut self) {
         self.starting.abort();
         self.ports.values().for_each(JoinHandle::abort);
+        self.inside.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -151,7 +154,7 @@ impl One {
         spec.hostname = order.hostname;
         spec.boot_deadline = BOOTING;
         spec.supervisor = Some(self.hub.supervisor.clone());
-        spec.addresses = order.private.into_iter().collect();
+        spec.addresses = order.private.into_iter().chain([INSIDE]).collect();
         spec.metadata = Metadata {
             instance_id: self.id.clone(),
             datasource: Datasource::Ec2,
@@ -186,12 +189,20 @@ impl One {
         }
         let address = reach::address(order.public.as_deref());
         let ports = BTreeMap::new();
+        let inside = match machine.listen((INSIDE, 80).into()).await {
+            Ok(listener) => Some((self.hub.serve)(listener)),
+            Err(error) => {
+                tracing::warn!(id = self.id, %error, "an instance does not find the lab");
+                None
+            }
+        };
         self.hub.running().insert(self.id.clone(), machine.clone());
         self.live = Some(Live {
             machine,
             starting,
             address,
             ports,
+            inside,
             wide: false,
             closed_until: Instant::now(),
         });

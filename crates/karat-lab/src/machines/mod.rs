@@ -12,12 +12,15 @@
 //! | `host.rs` | whether this host can run machines |
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use karat_layers::Store;
 use karat_machine::runtime::{Machine, MachineRecord, recover};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +34,12 @@ mod sessions;
 
 pub(crate) use roots::Root;
 
+/// Where an instance finds the lab itself, as a client finds it at its own address.
+const INSIDE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
+
+/// Serves the lab to whoever connects to a socket.
+pub(crate) type Serve = Arc<dyn Fn(TcpListener) -> JoinHandle<()> + Send + Sync>;
+
 /// What all instances share.
 pub(crate) struct Hub {
     /// One folder for each instance.
@@ -39,6 +48,7 @@ pub(crate) struct Hub {
     cache: PathBuf,
     supervisor: PathBuf,
     front: Arc<Front>,
+    serve: Serve,
     queues: Mutex<BTreeMap<String, Queue>>,
     /// Those that run, by the ids of their instances.
     running: Mutex<BTreeMap<String, Machine>>,
@@ -75,7 +85,11 @@ impl Machines {
     ///
     /// # Errors
     /// When the store cannot be used.
-    pub(crate) fn start(front: Arc<Front>, supervisor: PathBuf) -> karat_layers::Result<Self> {
+    pub(crate) fn start(
+        front: Arc<Front>,
+        supervisor: PathBuf,
+        serve: Serve,
+    ) -> karat_layers::Result<Self> {
         let (work, mut jobs) = mpsc::unbounded_channel();
         let base = &front.settings.dir;
         let hub = Arc::new(Hub {
@@ -83,6 +97,7 @@ impl Machines {
             store: Store::open(front.settings.store())?,
             cache: front.settings.cache.clone(),
             supervisor,
+            serve,
             queues: Mutex::default(),
             running: Mutex::default(),
             agents: sessions::Agents::default(),

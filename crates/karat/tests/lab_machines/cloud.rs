@@ -30,8 +30,29 @@ impl Drop for Cloud {
     }
 }
 
+/// The layers of all tests' machines.
+fn store() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("lab-store")
+}
+
+/// A folder on a file system that can hold disks of machines: not on an overlay.
+fn folder() -> Option<tempfile::TempDir> {
+    let places = [PathBuf::from(env!("CARGO_TARGET_TMPDIR")), std::env::temp_dir()];
+    let overlay = nix::sys::statfs::OVERLAYFS_SUPER_MAGIC;
+    let good = |place: &&PathBuf| {
+        nix::sys::statfs::statfs(place.as_path()).is_ok_and(|s| s.filesystem_type() != overlay)
+    };
+    let place = places.iter().find(good)?;
+    Some(tempfile::Builder::new().prefix("lab-").tempdir_in(place).unwrap())
+}
+
 /// A lab, unless machines or the clients cannot be had here.
 pub(crate) fn cloud() -> Option<Cloud> {
+    cloud_with("")
+}
+
+/// The same with more in its settings.
+pub(crate) fn cloud_with(settings: &str) -> Option<Cloud> {
     if !nix::unistd::geteuid().is_root() {
         note("skipped: local machines need root");
         return None;
@@ -46,13 +67,13 @@ pub(crate) fn cloud() -> Option<Cloud> {
         note("skipped: a current aws command line is not installed");
         return None;
     }
-    // Not on the file system of /tmp, which may hold no disks of machines.
-    let dir =
-        tempfile::Builder::new().prefix("lab-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lab-store");
+    let Some(dir) = folder() else {
+        note("skipped: there is no file system for disks of machines");
+        return None;
+    };
     let folder = dir.path().join("lab");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("lab.toml"), format!("store = {store:?}\n")).unwrap();
+    std::fs::write(folder.join("lab.toml"), format!("store = {:?}\n{settings}", store())).unwrap();
     let mut cloud = Cloud { dir, variables: Vec::new() };
     cloud.up();
     Some(cloud)
@@ -61,6 +82,10 @@ pub(crate) fn cloud() -> Option<Cloud> {
 impl Cloud {
     pub(crate) fn state(&self) -> &Path {
         self.dir.path()
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        store()
     }
 
     pub(crate) fn karat(&self, args: &[&str]) -> Output {
