@@ -107,6 +107,9 @@ impl Machines {
             front: Arc::clone(&front),
         });
         hub.sweep();
+        if let Err(error) = hub.collect() {
+            tracing::warn!(error = chain(&error), "cannot collect what nothing needs");
+        }
         let taken_up = front.take_up(work);
         let dispatching = Arc::clone(&hub);
         let dispatcher = tokio::spawn(async move {
@@ -177,6 +180,28 @@ impl Hub {
     /// The folder of an instance.
     fn folder(&self, id: &str) -> PathBuf {
         self.dir.join(id)
+    }
+
+    /// Removes what was made of instances and is in no snapshot, volume or instance any more.
+    fn collect(&self) -> karat_layers::Result<()> {
+        if self.front.settings.store.is_some() {
+            // Another lab may have layers there.
+            return Ok(());
+        }
+        let mut used = self.front.layers_in_use();
+        let folders = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let parents = folders.map(|folder| folder.path().join("parent"));
+        used.extend(parents.filter_map(|path| std::fs::read_to_string(path).ok()));
+        let mut keep = Vec::new();
+        for layer in self.store.layers()? {
+            let made = &self.store.info(layer)?.provenance["from"]["lab"];
+            let of_instance = made.as_str().is_some_and(|id| id.starts_with("i-"));
+            let name = layer.to_string();
+            if !of_instance || used.iter().any(|used| used.trim() == name) {
+                keep.push(layer);
+            }
+        }
+        self.store.gc(&keep).map(drop)
     }
 
     /// Removes folders of instances that are no more, and what a lab that was killed left of

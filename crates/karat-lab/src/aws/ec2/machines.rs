@@ -6,7 +6,9 @@ use super::groups;
 use super::images::base_entry;
 use super::instances;
 use super::launch::free_address;
-use super::model::{Content, Instance, InstanceState, Rule, Snapshot, SnapshotState, Volume};
+use super::model::{
+    Content, Instance, InstanceState, Rule, Snapshot, SnapshotState, Volume, VolumeState,
+};
 use super::volumes;
 use crate::aws::call::Job;
 use crate::aws::front::{Front, Inner};
@@ -166,6 +168,22 @@ impl Front {
 
     pub(crate) fn captured(&self, snapshot: &str, layer: Result<String, String>) {
         self.change(|inner, time| volumes::captured(&mut inner.state, snapshot, layer, time));
+    }
+
+    /// The layers that snapshots and volumes have.
+    pub(crate) fn layers_in_use(&self) -> Vec<String> {
+        let time = now();
+        let inner = self.lock();
+        let alive = |v: &&Volume| v.phase.at(time) != VolumeState::Deleted;
+        let snapshots = inner.state.snapshots.iter().map(|s| &s.content);
+        let contents =
+            snapshots.chain(inner.state.volumes.iter().filter(alive).map(|v| &v.content));
+        contents
+            .filter_map(|content| match content {
+                Content::Layer(layer) => Some(layer.clone()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// The root volume of an instance that is to be terminated, if that stays.
