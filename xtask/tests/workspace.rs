@@ -38,6 +38,7 @@ const LAYERS: &[&[&str]] = &[
         "karat-data",
         "karat-provisioners",
         "karat-postprocessors",
+        "karat-aws",
     ],
     // 4: services
     &["karat-lab"],

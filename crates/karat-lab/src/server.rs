@@ -214,6 +214,17 @@ impl Lab {
         self.shared.front.strike(strike)
     }
 
+    /// The faults that were asked for, with the calls that they have hit.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Rule> {
+        self.shared.front.lock().faults.rules().cloned().collect()
+    }
+
+    /// Removes the fault of an id, or all; gives how many.
+    pub fn clear_faults(&self, id: Option<&str>) -> usize {
+        self.shared.front.lock().faults.clear(id)
+    }
+
     /// Waits until somebody asks the lab to end.
     pub async fn ended(&self) {
         self.shared.ended.cancelled().await;

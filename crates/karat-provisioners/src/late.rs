@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use karat_component::{BuildInfo, ComponentError, Generated, ValidateContext};
+use karat_config::NameRules;
 use karat_functions::{MemoryWorld, World};
 use karat_saga::Services;
-use karat_text::Engine;
+use karat_text::{Data, Engine};
 use karat_value::Value;
 
 /// What Go's templates print for a name that has no value.
@@ -54,6 +55,13 @@ impl Late {
         Self { engine, data }
     }
 
+    /// With `{{ clean_resource_name }}`, by the rules of the component whose texts these are.
+    #[must_use]
+    pub fn with_names(mut self, rules: NameRules) -> Self {
+        self.engine.names = Some(rules);
+        self
+    }
+
     /// Renders the text of `option` with the values `own`.
     ///
     /// # Errors
@@ -90,6 +98,31 @@ impl Late {
         self.engine
             .render(text, build.chain(own))
             .map_err(|e| ComponentError::new(format!("cannot render \"{option}\": {e}")))
+    }
+
+    /// Renders the text of `option` with values that may be maps.
+    ///
+    /// # Errors
+    /// Tells what is wrong in the text, or that it uses a name without a value.
+    pub fn render_data(
+        &self,
+        option: &str,
+        text: &str,
+        own: &[(&str, Data)],
+    ) -> Result<String, ComponentError> {
+        let rendered = self
+            .engine
+            .render_data(text, own.iter().map(|(k, v)| (*k, v.clone())))
+            .map_err(|e| ComponentError::new(format!("cannot render \"{option}\": {e}")))?;
+        if rendered.contains(NO_VALUE) && !text.contains(NO_VALUE) {
+            let names: Vec<String> =
+                own.iter().map(|(name, _)| format!("{{{{.{name}}}}}")).collect();
+            return Err(ComponentError::new(format!(
+                "\"{option}\" uses a name that has no value here: {text}"
+            ))
+            .with_hint(format!("what can be used: {}", names.join(", "))));
+        }
+        Ok(rendered)
     }
 
     fn names(&self, own: &[(&str, &str)]) -> String {

@@ -50,6 +50,26 @@ pub struct Engine {
     pub place: Place,
 }
 
+/// A value that a text may name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// `{{ .Name }}`.
+    Text(String),
+    /// `{{ .Name.Key }}`.
+    Map(std::collections::BTreeMap<String, String>),
+}
+
+impl From<Data> for Text {
+    fn from(data: Data) -> Self {
+        match data {
+            Data::Text(text) => Self::String(text.into()),
+            Data::Map(map) => Self::Map(Arc::new(
+                map.into_iter().map(|(k, v)| (k.into(), Self::String(v.into()))).collect(),
+            )),
+        }
+    }
+}
+
 /// How often a text is rendered at most: one that grows each time has no end.
 const MAX_ROUNDS: usize = 100;
 
@@ -99,10 +119,23 @@ impl Engine {
         text: &str,
         data: impl IntoIterator<Item = (&'d str, String)>,
     ) -> Result<String, String> {
+        self.render_data(text, data.into_iter().map(|(name, value)| (name, Data::Text(value))))
+    }
+
+    /// Renders a text with the functions, and `data`, which may hold maps, as `{{ .Name }}` and
+    /// `{{ .Map.Key }}`.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_data<'d>(
+        &self,
+        text: &str,
+        data: impl IntoIterator<Item = (&'d str, Data)>,
+    ) -> Result<String, String> {
         if !text.contains("{{") {
             return Ok(text.to_owned());
         }
-        let data = data.into_iter().map(|(k, v)| (Arc::from(k), Text::String(v.into())));
+        let data = data.into_iter().map(|(k, v)| (Arc::from(k), v.into()));
         let data: std::collections::BTreeMap<_, _> = data.collect();
         let data = if data.is_empty() { Text::Nil } else { Text::Map(Arc::new(data)) };
         user::check_blocks(text)?;
@@ -387,6 +420,14 @@ mod tests {
         check("{{ printf \"%v %T %03d\" 1e6 1 7 }}", "1e+06 int 007");
         check("{{ html `<` 1 }}{{ split `a-b` `-` 1.0 }}", "&lt;1b");
         check("{{replace `a` `b` 1 `aa`}} {{replace_all `a` `b` `aa`}}", "ba bb");
+    }
+
+    #[test]
+    fn maps_are_data() {
+        let tags = [("Name".to_owned(), "web".to_owned())].into();
+        let data = [("SourceAMITags", Data::Map(tags)), ("SourceAMI", Data::Text("ami-1".into()))];
+        let text = engine().render_data("{{.SourceAMI}} {{ .SourceAMITags.Name }}", data).unwrap();
+        assert_eq!(text, "ami-1 web");
     }
 
     #[test]

@@ -58,6 +58,12 @@ pub(crate) const ALL: &[Variable] = &[
         doc: "Socket of the ssh agent, unless `ssh_agent_socket` is set.",
     },
     Variable {
+        name: "AWS_PROFILE",
+        doc: "What AWS's own programs read counts here too: `AWS_ACCESS_KEY_ID` and its kin, \
+              `AWS_REGION`, `AWS_ENDPOINT_URL` and those of single services, `AWS_CONFIG_FILE`, web \
+              identities and the roles of containers and machines. Options of the template win.",
+    },
+    Variable {
         name: "VAULT_ADDR",
         doc: "Server that `vault` asks; otherwise `https://127.0.0.1:8200`. `VAULT_TOKEN` has to be \
               set; `VAULT_NAMESPACE`, `VAULT_CACERT` and `VAULT_SKIP_VERIFY` mean what they mean \

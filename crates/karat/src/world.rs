@@ -15,11 +15,16 @@ pub(crate) struct System {
     started: Timestamp,
     /// Nothing where no network is to be reached.
     stores: Option<Stores>,
+    secrets: karat_aws::Secrets,
 }
 
 impl System {
     pub(crate) fn new() -> Self {
-        Self { started: Timestamp::now(), stores: Some(Stores::default()) }
+        Self {
+            started: Timestamp::now(),
+            stores: Some(Stores::default()),
+            secrets: karat_aws::Secrets::default(),
+        }
     }
 
     /// The machine without its network.
@@ -85,6 +90,16 @@ impl World for System {
     fn vault(&self, path: &str, key: &str) -> Result<String, String> {
         self.stores()?.vault(path, key, self)
     }
+
+    fn aws_secret(&self, name: &str, key: Option<&str>) -> Result<String, String> {
+        self.stores()?;
+        self.secrets.field(name, key)
+    }
+
+    fn aws_secret_raw(&self, name: &str) -> Result<String, String> {
+        self.stores()?;
+        self.secrets.raw(name)
+    }
 }
 
 /// The same machine at a fixed moment and without chance: what a template gives in it depends on
@@ -138,5 +153,13 @@ impl World for Frozen {
 
     fn vault(&self, path: &str, key: &str) -> Result<String, String> {
         self.0.vault(path, key)
+    }
+
+    fn aws_secret(&self, name: &str, key: Option<&str>) -> Result<String, String> {
+        self.0.aws_secret(name, key)
+    }
+
+    fn aws_secret_raw(&self, name: &str) -> Result<String, String> {
+        self.0.aws_secret_raw(name)
     }
 }

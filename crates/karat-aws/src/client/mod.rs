@@ -1,0 +1,18 @@
+//! How AWS is asked: credentials and endpoints, one rate limit for all, and what errors say.
+//!
+//! | file | what |
+//! |---|---|
+//! | `access.rs` | [`Access`]: what is needed to reach AWS, as a step stores it |
+//! | `connect.rs` | [`Aws`]: the clients of one region |
+//! | `error.rs` | [`AwsError`]: what a service answered |
+//! | `watch.rs` | waiting, one question for all who wait in a region |
+
+mod access;
+mod connect;
+mod error;
+mod watch;
+
+pub(crate) use access::{Access, Keys, Role};
+pub(crate) use connect::Aws;
+pub(crate) use error::{AwsError, Explain, has_code};
+pub(crate) use watch::{Patience, Seen, Watch, Watched};

@@ -1,0 +1,169 @@
+//! The options of `amazon-ebs`, and what they are proved to be.
+
+use std::collections::BTreeMap;
+
+use karat_component::ValidateContext;
+use karat_config::Config;
+
+use crate::client::Access;
+use crate::options::{
+    AccessConfig, AmiConfig, Device, DeviceConfig, Image, Interface, Launch, Network, Reach,
+    ReachConfig, RunConfig, Tags, VolumeTagConfig, merged, not_yet, volume_pairs,
+};
+
+/// Makes an Amazon Machine Image: starts a machine from an image, provisions it, and captures it.
+///
+/// What is made on the way has the tags `karat:token` and `karat:build` from the first call on and
+/// goes at the end, whatever the end is; `karat recover` removes what a killed run left.
+/// Everything about names, regions and types that can be wrong is looked at before anything is
+/// made, in all regions that the image goes to.
+#[derive(Clone, Debug, Config)]
+pub struct EbsConfig {
+    /// How AWS is reached.
+    #[option(flatten)]
+    pub access: AccessConfig,
+    /// The machine that builds.
+    #[option(flatten)]
+    pub run: RunConfig,
+    /// How it is reached.
+    #[option(flatten)]
+    pub reach: ReachConfig,
+    /// The image.
+    #[option(flatten)]
+    pub ami: AmiConfig,
+    /// Whether everything is done and no image is made.
+    #[option(default = false)]
+    pub skip_create_ami: bool,
+    /// Whether the image does not get the `run_tags`.
+    #[option(default = false)]
+    pub skip_ami_run_tags: bool,
+    /// Block devices that the image has in addition or otherwise than the machine.
+    #[option(blocks)]
+    pub ami_block_device_mappings: Vec<DeviceConfig>,
+    /// Block devices of the machine that builds.
+    #[option(blocks)]
+    pub launch_block_device_mappings: Vec<DeviceConfig>,
+    /// One of the `run_volume_tags`.
+    #[option(blocks)]
+    pub run_volume_tag: Vec<VolumeTagConfig>,
+    /// Tags of the machine's volumes. `{{ .SourceAMI }}` and its kin can be used.
+    #[option(late)]
+    pub run_volume_tags: BTreeMap<String, String>,
+    /// Whether the machine has none of its type's instance stores.
+    #[option(default = false)]
+    pub no_ephemeral: bool,
+    /// Makes machines of a Windows image start fast. Not supported yet.
+    #[option(block)]
+    pub fast_launch: Option<FastLaunchConfig>,
+}
+
+/// Makes machines of a Windows image start fast. Not supported yet.
+#[derive(Clone, Debug, Config)]
+pub struct FastLaunchConfig {
+    /// Whether it is on.
+    #[option(default = false)]
+    pub enable_fast_launch: bool,
+    /// The launch template's id.
+    #[option(default = "")]
+    pub template_id: String,
+    /// The launch template's name.
+    #[option(default = "")]
+    pub template_name: String,
+    /// The launch template's version.
+    pub template_version: Option<i64>,
+    /// Launch templates of regions.
+    #[option(blocks)]
+    pub region_launch_templates: Vec<FastLaunchRegionConfig>,
+    /// How many machines are prepared at once: 6 or more.
+    pub max_parallel_launches: Option<i64>,
+    /// How many snapshots are kept ready.
+    pub target_resource_count: Option<i64>,
+}
+
+/// The launch template of a region.
+#[derive(Clone, Debug, Config)]
+pub struct FastLaunchRegionConfig {
+    /// The region.
+    #[option(required)]
+    pub region: String,
+    /// Whether it is on there.
+    pub enable_fast_launch: Option<bool>,
+    /// The launch template's id.
+    #[option(default = "")]
+    pub template_id: String,
+    /// The launch template's name.
+    #[option(default = "")]
+    pub template_name: String,
+    /// The launch template's version.
+    pub template_version: Option<i64>,
+}
+
+/// What an image is made with.
+#[derive(Debug)]
+pub struct Validated {
+    pub(crate) access: Access,
+    pub(crate) launch: Launch,
+    pub(crate) network: Network,
+    pub(crate) reach: Reach,
+    pub(crate) image: Image,
+    pub(crate) makes_image: bool,
+    pub(crate) tag_with_run_tags: bool,
+    pub(crate) image_devices: Vec<Device>,
+    pub(crate) launch_devices: Vec<Device>,
+    pub(crate) volume_tags: Tags,
+    pub(crate) no_ephemeral: bool,
+}
+
+impl EbsConfig {
+    pub(crate) fn validate(self, cx: &mut ValidateContext<'_>) -> Validated {
+        let access = self.access.validate(cx);
+        let image = self.ami.validate(access.region.as_deref(), cx);
+        let (launch, network) = self.run.validate(cx);
+        let reach = self.reach.validate(cx);
+        if reach.interface == Interface::SessionManager
+            && reach.ssh.is_some()
+            && launch.profile.is_empty()
+            && launch.policy.is_none()
+            && cx.is_known("iam_instance_profile")
+        {
+            cx.error("ssh_interface", "the session manager needs an instance profile")
+                .detail("The machine's agent talks to it as the role of its instance profile.")
+                .hint(
+                    "set iam_instance_profile to one with the policy AmazonSSMManagedInstanceCore",
+                );
+        }
+        if cx.prepare.force {
+            let text = "-force is not supported by amazon-ebs yet";
+            cx.block_error(text).hint("remove the old image before, or choose another ami_name");
+        }
+        if self.fast_launch.is_some() {
+            not_yet(cx, "fast_launch", true, "remove the block");
+        }
+        let mut devices = |option: &str, given: Vec<DeviceConfig>| -> Vec<Device> {
+            given.into_iter().map(|d| d.validate(option, cx)).collect()
+        };
+        let image_devices = devices("ami_block_device_mappings", self.ami_block_device_mappings);
+        let launch_devices =
+            devices("launch_block_device_mappings", self.launch_block_device_mappings);
+        if image_devices.iter().any(|d| !d.key.is_empty()) {
+            let text = "kms_key_id is for launch_block_device_mappings alone";
+            cx.error("ami_block_device_mappings", text)
+                .hint("the image's volumes are encrypted as the machine's are");
+        }
+        let pairs = volume_pairs(&self.run_volume_tag);
+        let volume_tags = merged("run_volume_tags", &self.run_volume_tags, pairs, cx);
+        Validated {
+            access,
+            launch,
+            network,
+            reach,
+            image,
+            makes_image: !self.skip_create_ami,
+            tag_with_run_tags: !self.skip_ami_run_tags,
+            image_devices,
+            launch_devices,
+            volume_tags,
+            no_ephemeral: self.no_ephemeral,
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Source `amazon-ebs`: a machine on AWS becomes an image.
+//!
+//! ```text
+//! preflight ─► source ─► network ─► key ─► group ─► profile ─► instance ─► ingress ─► provision
+//!   ─► stop ─► image ─► release ─► copy-REGION … ─► copies ─► publish
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `config.rs` | the options; what they are proved to be |
+//! | `scope.rs` | what all steps share: access, the build's token, tags, texts |
+//! | `states.rs` | what is waited for |
+//! | `preflight.rs`, `source.rs`, `network.rs` | what is looked up before anything is made |
+//! | `key.rs`, `group.rs`, `profile.rs` | what the machine needs: key pair, security group, role |
+//! | `instance.rs`, `provision.rs`, `session.rs`, `stop.rs` | the machine |
+//! | `image.rs`, `copies.rs`, `publish.rs` | the image, in all regions |
+//! | `artifact.rs` | what came out, and removing it |
+
+mod artifact;
+mod config;
+mod copies;
+mod group;
+mod image;
+mod instance;
+mod key;
+mod network;
+mod preflight;
+mod profile;
+mod provision;
+mod publish;
+mod scope;
+mod session;
+mod source;
+mod states;
+mod stop;
+
+use karat_component::{Artifact, Builder, ComponentError, SagaContext, ValidateContext};
+use karat_config::NameRules;
+use karat_saga::{Outputs, Saga, SagaError, Services, StepError, StepRegistry};
+
+pub(crate) use config::Validated;
+pub use config::{EbsConfig, FastLaunchConfig, FastLaunchRegionConfig};
+pub(crate) use source::{SourceImage, find};
+pub(crate) use states::{ImageStates, InstanceStates};
+
+use copies::{Copies, Copy};
+use group::{MakeGroup, OpenGroup};
+use image::MakeImage;
+use instance::{Encryption, StartMachine};
+use key::MakeKey;
+use network::FindNetwork;
+use preflight::Preflight;
+use profile::{FindProfile, MakeProfile};
+use provision::Provision;
+use publish::Publish;
+use scope::Scope;
+use source::{FindSource, LateTexts};
+use stop::{Release, StopMachine};
+
+use crate::options::{Interface, UserData};
+
+/// Source `amazon-ebs`.
+#[derive(Clone, Copy, Debug)]
+pub struct AmazonEbs;
+
+/// Names of the saga's nodes, by which later steps read what earlier ones gave.
+mod node {
+    pub(super) const PREFLIGHT: &str = "preflight";
+    pub(super) const SOURCE: &str = "source";
+    pub(super) const NETWORK: &str = "network";
+    pub(super) const KEY: &str = "key";
+    pub(super) const GROUP: &str = "group";
+    pub(super) const FIND_PROFILE: &str = "find-profile";
+    pub(super) const PROFILE: &str = "profile";
+    pub(super) const INSTANCE: &str = "instance";
+    pub(super) const INGRESS: &str = "ingress";
+    pub(super) const PROVISION: &str = "provision";
+    pub(super) const STOP: &str = "stop";
+    pub(super) const IMAGE: &str = "image";
+    pub(super) const RELEASE: &str = "release";
+    pub(super) const COPIES: &str = "copies";
+    pub(super) const PUBLISH: &str = "publish";
+
+    /// The copy in a region.
+    pub(super) fn copy(region: &str) -> String {
+        format!("copy-{region}")
+    }
+}
+
+impl Builder for AmazonEbs {
+    const TYPE: &'static str = "amazon-ebs";
+    const NAMES: Option<NameRules> = Some(NameRules::Amazon);
+    type Config = EbsConfig;
+    type Validated = Validated;
+
+    fn validate(&self, config: EbsConfig, cx: &mut ValidateContext<'_>) -> Option<Validated> {
+        Some(config.validate(cx))
+    }
+
+    fn generated(&self) -> &'static [&'static str] {
+        &[
+            "BuildRegion",
+            "SourceAMI",
+            "SourceAMIName",
+            "SourceAMICreationDate",
+            "SourceAMIOwner",
+            "SourceAMIOwnerName",
+        ]
+    }
+
+    fn has_machine(&self, validated: &Validated) -> bool {
+        validated.reach.ssh.is_some()
+    }
+
+    fn register_steps(&self, registry: &mut StepRegistry) {
+        registry
+            .register::<Preflight>()
+            .register::<FindSource>()
+            .register::<FindNetwork>()
+            .register::<MakeKey>()
+            .register::<MakeGroup>()
+            .register::<OpenGroup>()
+            .register::<FindProfile>()
+            .register::<MakeProfile>()
+            .register::<StartMachine>()
+            .register::<Provision>()
+            .register::<StopMachine>()
+            .register::<MakeImage>()
+            .register::<Copy>()
+            .register::<Release>()
+            .register::<Copies>()
+            .register::<Publish>();
+    }
+
+    fn saga(&self, validated: &Validated, cx: &SagaContext) -> Result<Saga, SagaError> {
+        Layout { v: validated, scope: Scope::new(&validated.access, cx) }.saga(&cx.build.target)
+    }
+
+    fn artifact(
+        &self,
+        validated: &Validated,
+        _: &SagaContext,
+        outputs: &Outputs,
+    ) -> Result<Option<Artifact>, StepError> {
+        if !validated.makes_image {
+            return Ok(None);
+        }
+        artifact::artifact(validated, outputs).map(Some)
+    }
+
+    async fn is_intact(&self, artifact: &Artifact, _: &Services) -> bool {
+        artifact::is_intact(artifact).await
+    }
+
+    async fn destroy(&self, artifact: &Artifact, _: &Services) -> Result<(), ComponentError> {
+        artifact::destroy(artifact).await
+    }
+}
+
+/// Lays out the steps.
+struct Layout<'a> {
+    v: &'a Validated,
+    scope: Scope,
+}
+
+impl Layout<'_> {
+    fn saga(&self, target: &str) -> Result<Saga, SagaError> {
+        let (v, scope) = (self.v, || self.scope.clone());
+        let mut saga = Saga::new(target)
+            .step(node::PREFLIGHT, self.preflight())
+            .step(node::SOURCE, self.source());
+        saga = saga.step(
+            node::NETWORK,
+            FindNetwork { scope: scope(), network: v.network.clone(), kind: v.launch.kind.clone() },
+        );
+        if v.launch.check_profile && !v.launch.profile.is_empty() {
+            let name = v.launch.profile.clone();
+            saga = saga.step(node::FIND_PROFILE, FindProfile { scope: scope(), name });
+        }
+        if let Some(key) = &v.reach.temporary_key {
+            let name = key.name.clone().unwrap_or_else(|| self.scope.name());
+            saga = saga.step(node::KEY, MakeKey { scope: scope(), name, rsa: key.rsa });
+        }
+        let own_group = v.network.groups.is_empty() && v.network.group_filter.is_none();
+        if own_group {
+            saga = saga.step(node::GROUP, MakeGroup { scope: scope() });
+        }
+        if let Some(policy) = &v.launch.policy {
+            saga = saga.step(node::PROFILE, MakeProfile { scope: scope(), policy: policy.clone() });
+        }
+        saga = saga.step(node::INSTANCE, self.instance());
+        // The session manager needs no way in.
+        let opens = own_group && v.reach.interface != Interface::SessionManager;
+        if let Some(ssh) = v.reach.ssh.as_ref().filter(|_| opens) {
+            let open = OpenGroup {
+                scope: scope(),
+                port: ssh.ssh_port,
+                sources: v.network.sources.clone(),
+                interface: v.reach.interface,
+            };
+            saga = saga.step(node::INGRESS, open);
+        }
+        saga = saga.step(node::PROVISION, self.provision());
+        if !v.makes_image {
+            return saga.build();
+        }
+        let stop = StopMachine {
+            scope: scope(),
+            stops_itself: v.launch.stops_itself,
+            ena: v.image.ena,
+            sriov: v.image.sriov,
+        };
+        let image = MakeImage {
+            scope: scope(),
+            name: if v.image.only_copies { self.scope.name() } else { v.image.name.clone() },
+            devices: v.image_devices.clone(),
+            tag_with_run_tags: v.tag_with_run_tags,
+            goes: v.image.only_copies,
+        };
+        saga = saga.step(node::STOP, stop).step(node::IMAGE, image);
+        saga = saga.step(node::RELEASE, Release { scope: scope() });
+        for region in &v.image.regions {
+            saga = saga.step(node::copy(region), self.copy(region));
+        }
+        if !v.image.regions.is_empty() {
+            let regions = v.image.regions.clone();
+            saga = saga.step(node::COPIES, Copies { scope: scope(), regions });
+        }
+        let publish = Publish {
+            scope: scope(),
+            image: v.image.clone(),
+            tag_with_run_tags: v.tag_with_run_tags,
+        };
+        saga.step(node::PUBLISH, publish).build()
+    }
+
+    fn preflight(&self) -> Preflight {
+        Preflight {
+            scope: self.scope.clone(),
+            image_name: self.v.image.name.clone(),
+            regions: self.v.image.regions.clone(),
+            check_regions: self.v.image.check_regions,
+            makes_image: self.v.makes_image,
+            only_copies: self.v.image.only_copies,
+            kind: self.v.launch.kind.clone(),
+            key: self.v.image.key.clone(),
+            region_keys: self.v.image.region_keys.clone(),
+        }
+    }
+
+    fn source(&self) -> FindSource {
+        let v = self.v;
+        FindSource {
+            scope: self.scope.clone(),
+            source: v.launch.source.clone(),
+            virtualization: v.image.virtualization.clone(),
+            architecture: v.image.architecture.clone(),
+            late: LateTexts {
+                description: v.image.description.clone(),
+                run_tags: v.launch.tags.clone(),
+                volume_tags: v.volume_tags.clone(),
+                image_tags: v.image.tags.clone(),
+                snapshot_tags: v.image.snapshot_tags.clone(),
+            },
+        }
+    }
+
+    fn instance(&self) -> StartMachine {
+        let v = self.v;
+        StartMachine {
+            scope: self.scope.clone(),
+            launch: v.launch.clone(),
+            devices: v.launch_devices.clone(),
+            encrypt: v.image.encrypt == Some(true),
+            no_ephemeral: v.no_ephemeral,
+            public_address: v.network.public_address,
+            key_name: v.reach.key_name.clone(),
+            has_user_data: !matches!(v.launch.user_data, UserData::Nothing),
+        }
+    }
+
+    fn provision(&self) -> Provision {
+        Provision {
+            scope: self.scope.clone(),
+            interface: self.v.reach.interface,
+            connects: self.v.reach.ssh.is_some(),
+            pause: self.v.reach.pause,
+            ssh: self.v.reach.ssh.clone().map(Box::new),
+        }
+    }
+
+    fn copy(&self, region: &str) -> Copy {
+        let image = &self.v.image;
+        let key = image.region_keys.get(region).cloned().unwrap_or_default();
+        Copy {
+            scope: self.scope.clone(),
+            region: region.to_owned(),
+            name: image.name.clone(),
+            encryption: Encryption { on: image.encrypt == Some(true) || !key.is_empty(), key },
+            tag_with_run_tags: self.v.tag_with_run_tags,
+            minutes: image.copy_minutes,
+        }
+    }
+}

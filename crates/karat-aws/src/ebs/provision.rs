@@ -1,0 +1,285 @@
+//! Step `provision`: connects to the machine and runs the provisioners.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use karat_component::{BuildInfo, Communicator, Events, Generated, NoCommunicator, ProvisionHook};
+use karat_saga::{Step, StepContext, StepError};
+use karat_ssh::{SeenHostKeys, Session, SshCommunicator, SshConfig, Way};
+use karat_value::Value;
+use serde::{Deserialize, Serialize};
+
+use super::key::KeyPair;
+use super::node;
+use super::preflight::Found;
+use super::scope::{Scope, message, pause, say};
+use super::session::Through;
+use super::source::SourceImage;
+use super::states::Machine;
+use crate::client::Aws;
+use crate::options::Interface;
+
+/// How long a machine's console is waited for to print its host keys.
+const CONSOLE: Duration = Duration::from_secs(15);
+
+/// Connects and runs the provisioners. What they did is on the machine, which goes with its own
+/// step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Provision {
+    pub(crate) scope: Scope,
+    pub(crate) interface: Interface,
+    /// Whether a machine is connected to at all.
+    pub(crate) connects: bool,
+    /// How long to wait before a session of the session manager is opened.
+    #[serde(default)]
+    pub(crate) pause: Duration,
+    /// How to log in may hold secrets, so it is not stored.
+    #[serde(skip)]
+    pub(crate) ssh: Option<Box<SshConfig>>,
+}
+
+impl Interface {
+    /// The machine's address; empty where it has none of this kind.
+    pub(crate) fn address(self, machine: &Machine) -> &str {
+        match self {
+            Self::PublicIp => &machine.public_ip,
+            Self::PrivateIp => &machine.private_ip,
+            Self::PublicName => &machine.public_name,
+            Self::PrivateName => &machine.private_name,
+            Self::Ipv6 => &machine.ipv6,
+            Self::SessionManager => &machine.id,
+            Self::Any => match machine.public_ip.is_empty() {
+                true => &machine.private_ip,
+                false => &machine.public_ip,
+            },
+        }
+    }
+}
+
+impl Provision {
+    /// How to log in, with what is known of the machine.
+    fn config(&self, machine: &Machine, cx: &StepContext) -> Result<SshConfig, StepError> {
+        let Some(given) = &self.ssh else {
+            return Err(StepError::new(
+                "how to log in is not stored, so this build cannot be resumed",
+            )
+            .with_hint("build anew"));
+        };
+        let mut config = given.as_ref().clone();
+        // Sessions are asked for by the machine's id.
+        if config.ssh_host.is_empty() || self.interface == Interface::SessionManager {
+            config.ssh_host = self.interface.address(machine).to_owned();
+        }
+        if config.ssh_host.is_empty() {
+            return Err(StepError::new(format!(
+                "{} has no address of the kind that ssh_interface asks for",
+                machine.id
+            ))
+            .with_hint("set associate_public_ip_address = true, or another ssh_interface"));
+        }
+        if cx.outputs().raw(node::KEY).is_some() {
+            let key: KeyPair = cx.output(node::KEY)?;
+            config.ssh_private_key_file = key.file.to_string_lossy().into_owned();
+        }
+        Ok(config)
+    }
+
+    async fn connect(
+        &self,
+        machine: &Machine,
+        cx: &StepContext,
+    ) -> Result<(Session, SshConfig), StepError> {
+        let config = self.config(machine, cx)?;
+        let way = self.way(cx).await?;
+        let by = if way.is_some() { " by the session manager" } else { "" };
+        say(cx, format!("Connecting to {}{by}", config.ssh_host));
+        let events = cx.service::<Events>()?.as_ref().clone();
+        let seen = SeenHostKeys::default();
+        let session = Session::connect_by(config.clone(), way, seen, events, cx.token()).await;
+        let session = session.map_err(|e| {
+            if cx.is_cancelled() {
+                return StepError::cancelled();
+            }
+            StepError::because(format!("could not log in to {}", machine.id), e).with_hint(
+                match self.interface {
+                    Interface::SessionManager => "ssh_username is the image's own user; the image needs AWS's agent, and the instance profile the policy AmazonSSMManagedInstanceCore",
+                    _ => "ssh_username is the image's own user; the subnet needs a way here, and ssh_timeout may be too short",
+                },
+            )
+        })?;
+        self.verify(&session, machine, &config, cx).await?;
+        Ok((session, config))
+    }
+
+    /// The way to the machine where it is not its address.
+    async fn way(&self, cx: &StepContext) -> Result<Option<Arc<dyn Way>>, StepError> {
+        if self.interface != Interface::SessionManager {
+            return Ok(None);
+        }
+        if !self.pause.is_zero() {
+            pause(cx, self.pause).await?;
+        }
+        let aws = self.scope.aws().await?;
+        let through = Through::new(aws, cx.token());
+        let through = through.map_err(|reason| {
+            StepError::new(format!("could not prepare for the session manager: {reason}"))
+        })?;
+        Ok(Some(Arc::new(through)))
+    }
+
+    /// Compares the key that the machine showed with those that it printed on its console, which
+    /// AWS hands over on another way.
+    async fn verify(
+        &self,
+        session: &Session,
+        machine: &Machine,
+        config: &SshConfig,
+        cx: &StepContext,
+    ) -> Result<(), StepError> {
+        let given = !config.ssh_host_key.is_empty() || config.ssh_host_key_checking != "accept-new";
+        if given {
+            return Ok(());
+        }
+        let aws = self.scope.aws().await?;
+        let shown = session.fingerprint().await;
+        let shown = shown.split_whitespace().last().unwrap_or_default().to_owned();
+        let start = tokio::time::Instant::now();
+        loop {
+            let printed = self.printed(&aws, &machine.id).await;
+            if printed.contains(&shown) {
+                message(cx, "the host key is the one that the machine printed on its console");
+                return Ok(());
+            }
+            if !printed.is_empty() {
+                session.close().await;
+                return Err(StepError::new(format!(
+                    "{} showed the host key {shown}, and printed {} on its console",
+                    config.ssh_host,
+                    printed.join(", ")
+                ))
+                .with_hint(
+                    "somebody may stand between; ssh_host_key_checking = \"off\" does not look",
+                ));
+            }
+            if start.elapsed() >= CONSOLE {
+                message(
+                    cx,
+                    "the host key could not be verified: the machine printed none on its console",
+                );
+                return Ok(());
+            }
+            pause(cx, Duration::from_secs(3)).await?;
+        }
+    }
+
+    /// Fingerprints of the host keys that the machine printed. None where it did not, or where the
+    /// console cannot be read.
+    async fn printed(&self, aws: &Aws, id: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for latest in [true, false] {
+            let mut ask = aws.ec2.get_console_output().instance_id(id);
+            if latest {
+                // Not every type of machine can.
+                ask = ask.latest(true);
+            }
+            let Ok(answer) = ask.send().await else { continue };
+            let text = STANDARD.decode(answer.output().unwrap_or_default()).unwrap_or_default();
+            found = fingerprints(&String::from_utf8_lossy(&text));
+            if !found.is_empty() {
+                break;
+            }
+        }
+        found
+    }
+
+    fn generated(&self, machine: &Machine, cx: &StepContext) -> Result<Generated, StepError> {
+        let (build, found) = (cx.service::<BuildInfo>()?, cx.output::<Found>(node::PREFLIGHT)?);
+        let source: SourceImage = cx.output(node::SOURCE)?;
+        let mut generated = Generated::from([
+            ("ID".into(), Value::string(machine.id.as_str())),
+            ("PackerRunUUID".into(), Value::string(build.run_uuid.as_str())),
+            ("ConnType".into(), Value::string("none")),
+        ]);
+        for (name, value) in source.facts(&found.region) {
+            generated.insert(name.into(), Value::string(value));
+        }
+        Ok(generated)
+    }
+}
+
+/// Fingerprints on a console: those that cloud-init prints between its marks.
+fn fingerprints(console: &str) -> Vec<String> {
+    let marked = console.split_once("-----BEGIN SSH HOST KEY FINGERPRINTS-----");
+    let Some((_, rest)) = marked else { return Vec::new() };
+    let block = rest.split_once("-----END SSH HOST KEY FINGERPRINTS-----").map_or(rest, |(b, _)| b);
+    let words = block.split_whitespace().filter(|w| w.starts_with("SHA256:"));
+    words.map(|w| w.trim_end_matches('=').to_owned()).collect()
+}
+
+impl Step for Provision {
+    const KIND: &'static str = "aws.provision";
+    type Output = ();
+
+    async fn run(&self, cx: &StepContext) -> Result<(), StepError> {
+        let hook = cx.service::<dyn ProvisionHook>()?;
+        if hook.is_empty() {
+            return Ok(());
+        }
+        let machine: Machine = cx.output(node::INSTANCE)?;
+        let mut generated = self.generated(&machine, cx)?;
+        if !self.connects {
+            return hook.provision(Arc::new(NoCommunicator), generated, cx.token()).await;
+        }
+        let (session, config) = self.connect(&machine, cx).await?;
+        let text = |value: &str| Value::string(value);
+        generated.insert("ConnType".into(), text("ssh"));
+        generated.insert("Host".into(), text(&config.ssh_host));
+        generated.insert("Port".into(), Value::number(i64::from(config.ssh_port)));
+        generated.insert("User".into(), text(&config.ssh_username));
+        generated.insert("Password".into(), text(&config.ssh_password));
+        generated.insert("SSHPrivateKeyFile".into(), text(&config.ssh_private_key_file));
+        generated.insert("SSHAgentAuth".into(), Value::bool(config.ssh_agent_auth));
+        let communicator: Arc<dyn Communicator> = Arc::new(SshCommunicator(session.clone()));
+        hook.provision(communicator, generated, cx.token()).await?;
+        if config.ssh_clear_authorized_keys {
+            let cleared = session.clear_authorized_keys(cx.token()).await;
+            cleared.map_err(|e| {
+                StepError::because("could not remove the build's key from authorized_keys", e)
+            })?;
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    async fn undo(&self, _: &StepContext, _: Option<()>) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_tells_the_host_keys() {
+        let console = "[   9.1] cloud-init[612]: ec2: \r\n\
+            ec2: -----BEGIN SSH HOST KEY FINGERPRINTS-----\r\n\
+            ec2: 256 SHA256:q5b3uX8W9kQ5bK0mYfY7gk8o0eXqWmB0JbW9n3o4n2E root@ip-10-0-0-1 (ECDSA)\r\n\
+            ec2: 256 SHA256:7Yb1c root@ip-10-0-0-1 (ED25519)\r\n\
+            ec2: -----END SSH HOST KEY FINGERPRINTS-----\r\n SHA256:other";
+        let found = fingerprints(console);
+        assert_eq!(found, ["SHA256:q5b3uX8W9kQ5bK0mYfY7gk8o0eXqWmB0JbW9n3o4n2E", "SHA256:7Yb1c"]);
+        assert!(fingerprints("nothing").is_empty());
+    }
+
+    #[test]
+    fn the_public_address_goes_first() {
+        let mut machine = Machine { private_ip: "10.0.0.1".into(), ..Machine::default() };
+        assert_eq!(Interface::Any.address(&machine), "10.0.0.1");
+        machine.public_ip = "198.51.100.1".into();
+        assert_eq!(Interface::Any.address(&machine), "198.51.100.1");
+        assert_eq!(Interface::Ipv6.address(&machine), "");
+    }
+}

@@ -1,0 +1,149 @@
+//! What all steps of a build share: how AWS is reached, and the token that marks what is theirs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
+use karat_component::{BuildInfo, Events, Generated, SagaContext};
+use karat_config::NameRules;
+use karat_provisioners::late::Late;
+use karat_saga::{StepContext, StepError};
+use karat_text::Data;
+use serde::{Deserialize, Serialize};
+
+use crate::client::{Access, Aws, Explain};
+use crate::options::Tags;
+
+/// The tag that everything made for a build has, from the first call on; its value is the build's
+/// token.
+pub(crate) const TOKEN_TAG: &str = "karat:token";
+/// The tag that says which build it was.
+pub(crate) const BUILD_TAG: &str = "karat:build";
+
+/// What all steps of a build share.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Scope {
+    pub(crate) access: Access,
+    /// Marks what belongs to this build.
+    pub(crate) token: String,
+    pub(crate) build: String,
+    /// Where files lie that only this build needs.
+    pub(crate) folder: PathBuf,
+}
+
+impl Scope {
+    pub(crate) fn new(access: &Access, cx: &SagaContext) -> Self {
+        Self {
+            access: access.clone(),
+            token: cx.token.clone(),
+            build: cx.build.target.clone(),
+            folder: cx.state_dir.join("aws").join(&cx.token),
+        }
+    }
+
+    /// A name for something temporary, which nothing else has.
+    pub(crate) fn name(&self) -> String {
+        format!("karat-{}", self.token)
+    }
+
+    /// The build's region.
+    pub(crate) async fn aws(&self) -> Result<Arc<Aws>, StepError> {
+        Aws::connect(&self.access).await.or_fail("could not reach AWS")
+    }
+
+    /// Another region.
+    pub(crate) async fn aws_in(&self, region: &str) -> Result<Arc<Aws>, StepError> {
+        let access = self.access.in_region(region);
+        Aws::connect(&access).await.or_fail(format!("could not reach AWS in {region}"))
+    }
+
+    /// `tags` and the build's own.
+    pub(crate) fn tags(&self, tags: &Tags) -> Tags {
+        let mut all = tags.clone();
+        all.insert(TOKEN_TAG.to_owned(), self.token.clone());
+        all.insert(BUILD_TAG.to_owned(), self.build.clone());
+        all
+    }
+
+    /// The tags for a call that makes something.
+    pub(crate) fn specification(&self, kind: ResourceType, tags: &Tags) -> TagSpecification {
+        let tags = ec2_tags(&self.tags(tags));
+        TagSpecification::builder().resource_type(kind).set_tags(Some(tags)).build()
+    }
+
+    /// Finds what belongs to this build.
+    pub(crate) fn own(&self) -> Filter {
+        filter(&format!("tag:{TOKEN_TAG}"), [self.token.clone()])
+    }
+}
+
+/// A filter of EC2's.
+pub(crate) fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
+    Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
+}
+
+/// Filters of EC2's, as a template writes them.
+pub(crate) fn filters(given: &[(String, Vec<String>)]) -> Vec<Filter> {
+    given.iter().map(|(name, values)| filter(name, values.iter().cloned())).collect()
+}
+
+/// Tags as EC2 takes them.
+pub(crate) fn ec2_tags(tags: &Tags) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+/// Tags as EC2 gives them.
+pub(crate) fn tag_map(tags: &[Tag]) -> Tags {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    tags.iter().map(|tag| (text(tag.key()), text(tag.value()))).collect()
+}
+
+/// Tells the user what is done.
+pub(crate) fn say(cx: &StepContext, text: impl Into<String>) {
+    if let Ok(events) = cx.service::<Events>() {
+        events.say(text.into());
+    }
+}
+
+/// Tells the user a fact.
+pub(crate) fn message(cx: &StepContext, text: impl Into<String>) {
+    if let Ok(events) = cx.service::<Events>() {
+        events.message(text.into());
+    }
+}
+
+/// Waits, unless the step is to end.
+pub(crate) async fn pause(cx: &StepContext, time: Duration) -> Result<(), StepError> {
+    cx.unless_cancelled(tokio::time::sleep(time)).await
+}
+
+/// Renders texts that may name the source image.
+pub(crate) struct Texts {
+    late: Late,
+    data: Vec<(&'static str, Data)>,
+}
+
+impl Texts {
+    pub(crate) fn new(
+        cx: &StepContext,
+        data: Vec<(&'static str, Data)>,
+    ) -> Result<Self, StepError> {
+        let build = cx.service::<BuildInfo>()?;
+        let late = Late::new(&build, &Generated::new(), cx.services());
+        Ok(Self { late: late.with_names(NameRules::Amazon), data })
+    }
+
+    pub(crate) fn text(&self, option: &str, text: &str) -> Result<String, StepError> {
+        Ok(self.late.render_data(option, text, &self.data)?)
+    }
+
+    pub(crate) fn tags(&self, option: &str, tags: &Tags) -> Result<Tags, StepError> {
+        let mut rendered = BTreeMap::new();
+        for (key, value) in tags {
+            rendered.insert(self.text(option, key)?, self.text(option, value)?);
+        }
+        Ok(rendered)
+    }
+}

@@ -1,0 +1,45 @@
+//! The options of the AWS components, in the blocks that they share.
+//!
+//! | file | what |
+//! |---|---|
+//! | `access.rs` | region, credentials, endpoints |
+//! | `ami.rs` | the image: names, copies, sharing, encryption |
+//! | `run.rs` | the machine that builds: type, network, access, roles, spot |
+//! | `device.rs` | block devices |
+//! | `reach.rs` | how the machine is reached |
+//! | `tags.rs` | tags and filters |
+
+mod access;
+mod ami;
+mod device;
+mod reach;
+mod run;
+mod tags;
+
+pub use access::{AccessConfig, AssumeRoleConfig, PollingConfig, VaultConfig};
+pub use ami::{AmiConfig, ProtectionConfig};
+pub use device::DeviceConfig;
+pub use reach::ReachConfig;
+pub use run::{
+    AmiFilterConfig, FiltersConfig, LicenseConfig, LicenseRequestConfig, MetadataConfig,
+    PlacementConfig, PolicyConfig, RunConfig, StatementConfig, SubnetFilterConfig,
+};
+pub use tags::{FilterConfig, TagConfig, VolumeTagConfig};
+
+pub(crate) use ami::Image;
+pub(crate) use device::Device;
+pub(crate) use reach::{Interface, Reach};
+pub(crate) use run::{ImageFilter, Launch, Network, Source, UserData};
+pub(crate) use tags::{Tags, merged, volume_pairs};
+
+use karat_component::ValidateContext;
+
+/// Refuses an option that is given and cannot be honoured yet: what is accepted has to work.
+pub(crate) fn not_yet(cx: &mut ValidateContext<'_>, option: &str, given: bool, hint: &str) {
+    if given {
+        let problem = cx.error(option, format!("\"{option}\" is not supported yet"));
+        if !hint.is_empty() {
+            problem.hint(hint);
+        }
+    }
+}

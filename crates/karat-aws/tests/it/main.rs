@@ -1,0 +1,17 @@
+//! The options of the components, and whole builds against the lab, and against moto where it is
+//! installed.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail so")]
+
+mod build;
+mod lab;
+mod moto;
+mod options;
+mod runs;
+mod session;
+
+/// Says why a test is skipped.
+fn note(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "skipped: {text}");
+}
