@@ -628,15 +628,15 @@ impl<'p> Translator<'p> {
             }
             first = false;
             if rest.starts_with("[:")
-                && let Some(end) = rest.find(":]")
+                && let Some((name, _)) = rest[2..].split_once(":]")
             {
-                let name = &rest[2..end];
+                let whole = name.len() + 4;
                 let Some(class) = posix_class(name) else {
-                    let text = &rest[..end + 2];
+                    let text = &rest[..whole];
                     return Err(format!("invalid character class range: `{text}`"));
                 };
                 out.push_str(&class);
-                self.at += end + 2;
+                self.at += whole;
                 continue;
             }
             if let Some(class) = self.class_escape()? {
