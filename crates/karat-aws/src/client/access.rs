@@ -13,6 +13,8 @@ pub(crate) struct Access {
     pub(crate) profile: Option<String>,
     pub(crate) config_file: Option<String>,
     pub(crate) ec2_endpoint: Option<String>,
+    /// Of all services, where the environment named one.
+    pub(crate) endpoint: Option<String>,
     pub(crate) decode_refusals: bool,
     pub(crate) attempts: u32,
     pub(crate) without_metadata: bool,
@@ -54,6 +56,24 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Access {
+    /// The same with what the environment says, `var` being how it is asked: whoever goes on with
+    /// this later, to undo it perhaps, is to reach the same place.
+    pub(crate) fn as_here(&self, var: impl Fn(&str) -> Option<String>) -> Self {
+        let var = |name: &str| var(name).filter(|text| !text.is_empty());
+        let mut access = self.clone();
+        access.region =
+            access.region.or_else(|| var("AWS_REGION")).or_else(|| var("AWS_DEFAULT_REGION"));
+        access.profile = access.profile.or_else(|| var("AWS_PROFILE"));
+        let ignored = var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|t| t == "true");
+        // One of a service goes before the one of all.
+        let of_services = ["EC2", "IAM", "KMS", "SSM", "SECRETS_MANAGER", "STS", "EBS"];
+        let of_service = |name: &&str| var(&format!("AWS_ENDPOINT_URL_{name}")).is_some();
+        if !ignored && !of_services.iter().any(of_service) {
+            access.endpoint = var("AWS_ENDPOINT_URL");
+        }
+        access
+    }
+
     /// The same access to another region.
     pub(crate) fn in_region(&self, region: &str) -> Self {
         let mut access = self.clone();
@@ -72,5 +92,36 @@ impl Access {
                 Duration::from_secs(u64::from(attempts) * u64::from(delay.unwrap_or(15)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_environment_says_is_kept() {
+        let environment = BTreeMap::from([
+            ("AWS_REGION", "us-west-2"),
+            ("AWS_PROFILE", ""),
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566"),
+        ]);
+        let here = |access: &Access, environment: &BTreeMap<&str, &str>| {
+            access.as_here(|name| environment.get(name).map(|text| (*text).to_owned()))
+        };
+        let access = here(&Access::default(), &environment);
+        assert_eq!(access.region.as_deref(), Some("us-west-2"));
+        assert_eq!(access.profile, None);
+        assert_eq!(access.endpoint.as_deref(), Some("http://127.0.0.1:4566"));
+        assert_eq!(here(&access, &BTreeMap::new()).region.as_deref(), Some("us-west-2"));
+
+        let own = Access { region: Some("ap-northeast-1".into()), ..Access::default() };
+        assert_eq!(here(&own, &environment).region, own.region);
+        let mut other = environment.clone();
+        other.insert("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:1");
+        assert_eq!(here(&own, &other).endpoint, None);
+        let mut other = environment;
+        other.insert("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
+        assert_eq!(here(&own, &other).endpoint, None);
     }
 }

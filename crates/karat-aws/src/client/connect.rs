@@ -199,6 +199,9 @@ async fn load(access: &Access) -> Result<(SdkConfig, String), AwsError> {
     if let Some(profile) = &access.profile {
         loader = loader.profile_name(profile);
     }
+    if let Some(endpoint) = &access.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
     if let Some(region) = &access.region {
         loader = loader.region(Region::new(region.clone()));
     } else if access.without_metadata {

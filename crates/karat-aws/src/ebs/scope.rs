@@ -36,7 +36,7 @@ pub(crate) struct Scope {
 impl Scope {
     pub(crate) fn new(access: &Access, cx: &SagaContext) -> Self {
         Self {
-            access: access.clone(),
+            access: access.as_here(|name| std::env::var(name).ok()),
             token: cx.token.clone(),
             build: cx.build.target.clone(),
             folder: cx.state_dir.join("aws").join(&cx.token),

@@ -182,6 +182,7 @@ impl AccessConfig {
             profile: text(&self.profile),
             config_file: text(&self.shared_credentials_file),
             ec2_endpoint: text(&self.custom_endpoint_ec2),
+            endpoint: None,
             decode_refusals: self.decode_authorization_messages,
             attempts: if self.max_retries == 0 { 10 } else { self.max_retries },
             without_metadata: self.skip_metadata_api_check,
