@@ -114,9 +114,11 @@ impl MetadataService for Imds {
             "GET" | "HEAD" => {
                 let token = request.headers.get(TOKEN);
                 // cloud-init looks at the firmware, which machines have not, before it asks for a
-                // token: it is let in by its name.
+                // token: it is let in by its name, which in old ones is that of its library.
                 let agent = request.headers.get("user-agent");
-                let cloud_init = agent.is_some_and(|name| name.starts_with("Cloud-Init/"));
+                let own = ["Cloud-Init/", "python-requests/"];
+                let cloud_init =
+                    agent.is_some_and(|name| own.iter().any(|own| name.starts_with(own)));
                 if token.is_some_and(|token| !self.knows(token, time))
                     || token.is_none() && options.tokens_required && !cloud_init
                 {

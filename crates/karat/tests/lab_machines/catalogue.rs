@@ -150,3 +150,21 @@ fn make_disk(layers: &[std::path::PathBuf], root: &Path, disk: &Path) {
     std::fs::write(root.join("srv/on-the-disk"), "yes\n").unwrap();
     run(Command::new("mke2fs").args(["-q", "-t", "ext4", "-d"]).arg(root).arg(disk).arg("1G"));
 }
+
+#[test]
+fn an_image_under_canonicals_name_has_its_user() {
+    let Some(cloud) = cloud() else { return };
+    let (key, group) = (cloud.key("k"), cloud.group("g"));
+    let all = cloud.aws(
+        "ec2 describe-images --owners 099720109477 \
+         --filters Name=name,Values=ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-*-server-*",
+    );
+    let image = text(&all["Images"][0]["ImageId"]);
+    let id = cloud.launch(&format!(
+        "--image-id {image} --key-name k --security-group-ids {group} \
+         --metadata-options HttpTokens=required"
+    ));
+    let address = text(&cloud.wait_for(&id, "running")["PublicIpAddress"]).to_owned();
+    let who = cloud.ssh(&key, &format!("ubuntu@{address}"), "sudo -n id -un; id -un");
+    assert_eq!(who, "root\nubuntu\n");
+}

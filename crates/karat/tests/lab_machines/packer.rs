@@ -40,6 +40,25 @@ fn a_current_packer_does_so_by_the_environment_alone() {
     builds(&cloud, packer, json!({}));
 }
 
+/// The same with session manager in place of a rule. Runs where
+/// `KARAT_TEST_SESSION_MANAGER_PLUGIN` names Amazon's plugin too.
+#[test]
+fn a_current_packer_builds_through_session_manager() {
+    let Some(program) = std::env::var_os("KARAT_TEST_PACKER") else { return };
+    let Some(plugins) = std::env::var_os("KARAT_TEST_PACKER_PLUGINS") else { return };
+    let Some(plugin) = std::env::var_os("KARAT_TEST_SESSION_MANAGER_PLUGIN") else { return };
+    let Some(cloud) = cloud() else { return };
+    crate::sessions::profile(&cloud);
+    let programs = cloud.dir.path().join("programs");
+    std::fs::create_dir_all(&programs).unwrap();
+    std::os::unix::fs::symlink(plugin, programs.join("session-manager-plugin")).unwrap();
+    let mut packer = cloud.client(program.to_str().unwrap());
+    packer.env("PACKER_PLUGIN_PATH", plugins);
+    packer.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
+    let own = json!({ "ssh_interface": "session_manager", "iam_instance_profile": "agent" });
+    builds(&cloud, packer, own);
+}
+
 fn builds(cloud: &Cloud, mut packer: Command, own: serde_json::Value) {
     let folder = cloud.dir.path();
     std::fs::write(folder.join("motd"), "put there by a file provisioner\n").unwrap();
@@ -90,7 +109,9 @@ fn builds(cloud: &Cloud, mut packer: Command, own: serde_json::Value) {
         assert!(said.contains(text(&image["ImageId"])), "{said}");
         images.push(text(&image["ImageId"]).to_owned());
     }
-    assert_eq!(cloud.left(true), "");
+    let left = cloud.left(true);
+    let own = |line: &&str| !line.contains(" agent");
+    assert_eq!(left.lines().filter(own).collect::<Vec<_>>(), [""; 0]);
 
     // The copy in the other region has the files.
     let west = "--region us-west-2";

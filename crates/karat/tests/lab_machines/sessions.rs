@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
+use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use karat_ssm::{Connect, DataKey, Io, Opened, PortSession, Service, SsmError};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +23,7 @@ use crate::cloud::{Cloud, PATIENCE, cloud, text};
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
 
 /// Gives a profile whose instances can announce themselves.
-fn profile(cloud: &Cloud) {
+pub(crate) fn profile(cloud: &Cloud) {
     cloud.aws(&format!("iam create-role --role-name agent --assume-role-policy-document {TRUST}"));
     cloud.aws("iam create-instance-profile --instance-profile-name agent");
     cloud.aws("iam add-role-to-instance-profile --instance-profile-name agent --role-name agent");
@@ -28,6 +32,7 @@ fn profile(cloud: &Cloud) {
 /// AWS's kit for Python makes the calls: its command line wants the plugin for them.
 struct Kit {
     target: String,
+    port: u16,
     variables: Vec<(String, String)>,
 }
 
@@ -64,8 +69,10 @@ impl Service for Kit {
 
     async fn start(&self) -> Result<Opened, SsmError> {
         let script = "ssm.start_session(Target=sys.argv[1], \
-            DocumentName='AWS-StartPortForwardingSession', Parameters={'portNumber': ['22']})";
-        Ok(Self::opened(&self.call(script, &[&self.target]).await?))
+            DocumentName='AWS-StartPortForwardingSession', \
+            Parameters={'portNumber': [sys.argv[2]]})";
+        let port = self.port.to_string();
+        Ok(Self::opened(&self.call(script, &[&self.target, &port]).await?))
     }
 
     async fn resume(&self, session_id: &str) -> Result<Opened, SsmError> {
@@ -88,15 +95,65 @@ impl Service for Kit {
     }
 }
 
-/// Connects to the address alone, past proxies.
-struct Straight;
+/// Connects to the address alone, past proxies. The first connection breaks after so many bytes.
+#[derive(Default)]
+struct Straight {
+    breaks_after: Option<usize>,
+    made: AtomicUsize,
+}
+
+/// A stream that breaks.
+struct Breaking {
+    inner: TcpStream,
+    left: usize,
+}
+
+impl AsyncRead for Breaking {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.left == 0 {
+            return Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        self.left = self.left.saturating_sub(buffer.filled().len() - before);
+        read
+    }
+}
+
+impl AsyncWrite for Breaking {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
 
 #[async_trait]
 impl Connect for Straight {
     async fn connect(&self, address: &Uri) -> Result<Box<dyn Io>, SsmError> {
         let host = address.authority().map(ToString::to_string).unwrap_or_default();
         match TcpStream::connect(&host).await {
-            Ok(stream) => Ok(Box::new(stream)),
+            Ok(inner) => {
+                let first = self.made.fetch_add(1, Ordering::SeqCst) == 0;
+                match self.breaks_after.filter(|_| first) {
+                    Some(left) => Ok(Box::new(Breaking { inner, left })),
+                    None => Ok(Box::new(inner)),
+                }
+            }
             Err(error) => Err(SsmError::Connect { host, reason: error.to_string() }),
         }
     }
@@ -107,9 +164,16 @@ fn a_port_is_reached_without_a_rule_and_without_a_public_address() {
     let Some(cloud) = cloud() else { return };
     profile(&cloud);
     let bare = cloud.launch(&format!("--image-id {}", cloud.base()));
+    let script = "#!/bin/sh\nmkdir /srv/web\n\
+        head -c 3000000 /dev/urandom | base64 | head -c 2000000 > /srv/web/file\n\
+        sha256sum < /srv/web/file | head -c 64 > /srv/web/sum\n\
+        systemd-run --working-directory=/srv/web python3 -m http.server --bind 127.0.0.1 8000\n";
+    std::fs::write(cloud.dir.path().join("script"), script).unwrap();
     let id = cloud.launch(&format!(
-        "--image-id {} --iam-instance-profile Name=agent --no-associate-public-ip-address",
-        cloud.base()
+        "--image-id {} --iam-instance-profile Name=agent --no-associate-public-ip-address \
+         --user-data file://{}/script",
+        cloud.base(),
+        cloud.dir.path().display()
     ));
     assert!(cloud.wait_for(&id, "running")["PublicIpAddress"].is_null());
     cloud.wait_for(&bare, "running");
@@ -121,27 +185,54 @@ fn a_port_is_reached_without_a_rule_and_without_a_public_address() {
     let status = cloud.aws(&format!("ssm get-connection-status --target {bare}"));
     assert_eq!(status["Status"], "notconnected");
 
-    let kit = Kit { target: id, variables: cloud.variables() };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let greeting = runtime.block_on(async {
+    let get = |path: &str, breaks_after: Option<usize>| {
         let begun = Instant::now();
-        let cancel = CancellationToken::new();
-        let service: Arc<dyn Service> = Arc::new(kit);
         loop {
-            let opened = PortSession::open(Arc::clone(&service), Arc::new(Straight), &cancel).await;
-            let mut session = opened.unwrap();
-            let mut greeting = [0; 8];
-            let read = session.read_exact(&mut greeting).await;
-            let _ = session.shutdown().await;
-            // The machine's ssh may not serve yet.
-            match read {
-                Ok(_) => break greeting,
-                Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+            let kit = Kit { target: id.clone(), port: 8000, variables: cloud.variables() };
+            let straight = Arc::new(Straight { breaks_after, ..Straight::default() });
+            let found = runtime.block_on(fetch(kit, Arc::clone(&straight) as Arc<_>, path));
+            match found {
+                Some(body) => return (body, straight.made.load(Ordering::SeqCst)),
+                // The machine's web server may not serve yet.
+                None => assert!(begun.elapsed() < PATIENCE, "{path} is not served"),
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            std::thread::sleep(Duration::from_millis(500));
         }
-    });
-    assert_eq!(&greeting, b"SSH-2.0-");
+    };
+    let (sum, connections) = get("/sum", None);
+    assert_eq!(connections, 1);
+    // The web socket is lost in the middle, and another one goes on.
+    let (file, connections) = get("/file", Some(300_000));
+    assert_eq!((file.len(), connections), (2_000_000, 2));
+    let digest: String = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(digest.as_bytes(), sum);
+}
+
+/// Asks a web server behind a session for a file; none while it does not serve it.
+async fn fetch(kit: Kit, connect: Arc<dyn Connect>, path: &str) -> Option<Vec<u8>> {
+    let mut session =
+        PortSession::open(Arc::new(kit), connect, &CancellationToken::new()).await.unwrap();
+    session.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.ok()?;
+    // A session does not tell the end of a connection: the answer says how long it is.
+    let mut answer = Vec::new();
+    let head = loop {
+        if let Some(end) = answer.windows(4).position(|part| part == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if session.read_buf(&mut answer).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let text = String::from_utf8_lossy(&answer[..head]).to_ascii_lowercase();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: usize = length?.trim().parse().ok()?;
+    while answer.len() < head + length {
+        if session.read_buf(&mut answer).await.ok()? == 0 {
+            return None;
+        }
+    }
+    text.starts_with("http/1.0 200").then(|| answer.split_off(head))
 }
 
 /// Ends a process with its group.
