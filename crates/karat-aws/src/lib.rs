@@ -1,10 +1,13 @@
-//! AWS: the source `amazon-ebs`, data sources and functions.
+//! AWS: the sources `amazon-ebs`, `amazon-ebssurrogate` and `amazon-ebsvolume`, data sources and
+//! functions.
 //!
 //! | folder | what |
 //! |---|---|
 //! | `options/` | the options that the components share, as blocks |
 //! | `client/` | reaching AWS: credentials, endpoints, one rate limit, waiting, errors |
-//! | `ebs/` | [`AmazonEbs`], step by step |
+//! | `ebs/` | [`AmazonEbs`] and its kin, step by step |
+//! | `import/` | [`Import`]: a disk becomes an image without a machine |
+//! | `policy.rs` | [`Policy`]: the least that builds need of IAM |
 //! | `data/` | [`AmazonAmi`], [`AmazonParameterStore`], [`AmazonSecretsManager`] |
 //! | `functions.rs` | [`Secrets`]: what the template language asks for |
 //!
@@ -14,17 +17,25 @@ mod client;
 mod data;
 mod ebs;
 mod functions;
+mod import;
 mod options;
+mod policy;
 
 pub use data::{
     AmazonAmi, AmazonParameterStore, AmazonSecretsManager, AmiDataConfig, ParameterConfig,
     SecretConfig,
 };
-pub use ebs::{AmazonEbs, EbsConfig, FastLaunchConfig, FastLaunchRegionConfig};
+pub use ebs::{
+    AmazonEbs, AmazonEbsSurrogate, AmazonEbsVolume, EbsConfig, FastLaunchConfig,
+    FastLaunchRegionConfig, KeptVolumeConfig, RootDeviceConfig, SurrogateConfig,
+    SurrogateDeviceConfig, VolumesConfig,
+};
 pub use functions::Secrets;
+pub use import::{Import, Imported, Say};
 pub use options::{
     AccessConfig, AmiConfig, AmiFilterConfig, AssumeRoleConfig, DeviceConfig, FilterConfig,
     FiltersConfig, LicenseConfig, LicenseRequestConfig, MetadataConfig, PlacementConfig,
     PolicyConfig, PollingConfig, ProtectionConfig, ReachConfig, RunConfig, StatementConfig,
     SubnetFilterConfig, TagConfig, VaultConfig, VolumeTagConfig,
 };
+pub use policy::Policy;

@@ -90,6 +90,40 @@ impl Engine {
         diags
     }
 
+    /// The steps of all builds, as they would be stored: the kind of each and its parameters.
+    ///
+    /// # Errors
+    /// When a build cannot be laid out.
+    pub fn steps(
+        &self,
+        request: &RunRequest,
+    ) -> Result<Vec<(&'static str, serde_json::Value)>, ComponentError> {
+        let mut all = Vec::new();
+        for index in 0..request.builds.len() {
+            let preparer = self.preparer(request, index, &Artifacts::new());
+            let target = preparer.build.target.clone();
+            let fail = |text: String| ComponentError::new(format!("{target}: {text}"));
+            let (_, prepared) = preparer.source().map_err(|d| fail(preparer.explain(&d)))?;
+            let saga = prepared.saga(&self.planned(&preparer)).map_err(|e| fail(e.to_string()))?;
+            for node in saga.nodes() {
+                let params = node.step.stored_params().map_err(|e| fail(e.to_string()))?;
+                all.push((node.step.kind(), params));
+            }
+        }
+        Ok(all)
+    }
+
+    /// What a build's saga is laid out with when it is not run.
+    fn planned(&self, preparer: &Preparer) -> SagaContext {
+        SagaContext {
+            build: preparer.info.clone(),
+            token: "plan".into(),
+            state_dir: self.state_dir.clone(),
+            cache_dir: self.cache_dir.clone(),
+            fingerprint: None,
+        }
+    }
+
     /// What would become of each build, in the order of the request. Builds nothing.
     ///
     /// # Errors
@@ -116,13 +150,7 @@ impl Engine {
         let build = Arc::clone(&preparer.build);
         let fail = |text: String| ComponentError::new(format!("{}: {text}", build.target));
         let (builder, prepared) = preparer.source().map_err(|d| fail(preparer.explain(&d)))?;
-        let cx = SagaContext {
-            build: preparer.info.clone(),
-            token: "plan".into(),
-            state_dir: self.state_dir.clone(),
-            cache_dir: self.cache_dir.clone(),
-            fingerprint: None,
-        };
+        let cx = self.planned(&preparer);
         let extra = prepared.fingerprint_inputs(&cx, &self.services).await?;
         let (fingerprint, _) = fingerprints(&preparer, &extra).map_err(fail)?;
         let needs: BTreeSet<String> =

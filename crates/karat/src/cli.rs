@@ -40,6 +40,9 @@ enum Command {
     Resume(commands::resume::ResumeArgs),
     VerifyBuild(commands::verify_build::VerifyBuildArgs),
     Gc(commands::gc::GcArgs),
+    #[command(name = "iam-policy")]
+    IamPolicy(commands::iam_policy::IamPolicyArgs),
+    Import(commands::import::ImportArgs),
     Lab(commands::lab::LabArgs),
     Docs(commands::docs::DocsArgs),
     Lsp(commands::lsp::LspArgs),
@@ -248,6 +251,8 @@ fn dispatch(cli: Cli, global: Global) -> Result<(), Failure> {
         Command::Resume(args) => commands::resume::run(args, global),
         Command::VerifyBuild(args) => commands::verify_build::run(args, global),
         Command::Gc(args) => commands::gc::run(args),
+        Command::IamPolicy(args) => commands::iam_policy::run(args),
+        Command::Import(args) => commands::import::run(args),
         Command::Lab(args) => commands::lab::run(args),
         Command::Docs(args) => commands::docs::run(args),
         Command::Lsp(args) => commands::lsp::run(&args),

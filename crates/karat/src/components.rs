@@ -16,6 +16,8 @@ pub(crate) fn all() -> Components {
         .builder(karat_builders::File)
         .builder(karat_machine::MachineBuilder)
         .builder(karat_aws::AmazonEbs)
+        .builder(karat_aws::AmazonEbsSurrogate)
+        .builder(karat_aws::AmazonEbsVolume)
         .provisioner(karat_provisioners::Shell)
         .provisioner(karat_provisioners::ShellLocal)
         .provisioner(karat_provisioners::File)

@@ -242,3 +242,171 @@ fn an_interruption_in_each_phase_leaves_nothing() {
         assert_eq!(place.left(), [] as [&str; 0], "{call}");
     }
 }
+
+/// Bytes of a block of EBS direct.
+const BLOCK: usize = 512 * 1024;
+
+/// A disk of 40 blocks, of which the given ones hold something, and the next image's changes.
+fn disk(place: &Place, name: &str, blocks: &[(usize, u8)]) {
+    let mut bytes = vec![0; 40 * BLOCK];
+    for (index, byte) in blocks {
+        // No two blocks are alike.
+        bytes[index * BLOCK..][..BLOCK].fill(*byte);
+        bytes[index * BLOCK] = u8::try_from(*index).unwrap();
+    }
+    std::fs::write(place.folder.path().join(name), bytes).unwrap();
+}
+
+fn import(place: &Place, more: &[&str]) -> Command {
+    let all: Vec<&str> = ["import", "aws"].into_iter().chain(more.iter().copied()).collect();
+    place.karat(&all, "")
+}
+
+fn imported(place: &Place, more: &[&str]) -> serde_json::Value {
+    let output = import(place, more).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What a client that we did not write reads of a snapshot: numbers of blocks and their digests.
+/// Nothing where there is no such client.
+fn blocks_of(place: &Place, snapshot: &str) -> Option<String> {
+    let python = std::env::var_os("KARAT_MOTO")?;
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/aws_blocks.py");
+    let mut command = Command::new(python);
+    command.args([script.as_os_str(), snapshot.as_ref()]).envs(place.lab.running().environment());
+    let output = command.env("AWS_CONFIG_FILE", "/dev/null").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn a_disk_becomes_an_image_and_the_next_one_sends_what_differs() {
+    let place = Place::new();
+    disk(&place, "one.raw", &[(0, 1), (3, 2), (7, 3), (39, 4)]);
+    let east = "us-east-1";
+    let first = [
+        "-json",
+        "-name",
+        "first",
+        "-region",
+        east,
+        "-region",
+        "us-west-2",
+        "-tag",
+        "Team=images",
+        "one.raw",
+    ];
+    let one = imported(&place, &first);
+    let counts = |json: &serde_json::Value| {
+        ["blocks", "sent", "resumed", "same", "zero"].map(|name| json[name].as_u64().unwrap())
+    };
+    assert_eq!(counts(&one), [40, 4, 0, 0, 36], "{one}");
+    let images = one["images"].as_object().unwrap();
+    assert_eq!(images.keys().collect::<Vec<_>>(), ["us-east-1", "us-west-2"]);
+    let unfit: Vec<_> = place.lab.audit().into_iter().filter(|l| !l.image).collect();
+    assert!(unfit.is_empty(), "{unfit:?}");
+    assert_eq!(place.left().len(), 4, "{:#?}", place.left());
+
+    // The name is taken.
+    let again = import(&place, &first).output().unwrap();
+    assert!(!again.status.success() && text(&again).contains("is taken"), "{}", text(&again));
+
+    // Block 3 is another, 7 is empty now, 20 is new.
+    disk(&place, "two.raw", &[(0, 1), (3, 9), (20, 5), (39, 4)]);
+    let snapshot = one["snapshot"].as_str().unwrap();
+    let two = imported(
+        &place,
+        &["-json", "-name", "second", "-region", east, "-parent", snapshot, "two.raw"],
+    );
+    assert_eq!(counts(&two), [40, 3, 0, 2, 35], "{two}");
+    let whole = imported(&place, &["-json", "-name", "third", "-region", east, "two.raw"]);
+    assert_eq!(counts(&whole), [40, 4, 0, 0, 36], "{whole}");
+    let read = |json: &serde_json::Value| blocks_of(&place, json["snapshot"].as_str().unwrap());
+    assert_eq!(read(&two), read(&whole));
+    if let Some(read) = read(&two) {
+        assert_eq!(read.lines().count(), 4, "{read}");
+    }
+}
+
+#[test]
+fn an_import_that_is_killed_goes_on_and_one_that_is_given_up_leaves_nothing() {
+    let place = Place::new();
+    let blocks: Vec<(usize, u8)> = (0..40).map(|index| (index, 7)).collect();
+    disk(&place, "disk.raw", &blocks);
+    let arguments = ["-json", "-name", "disk", "-region", "us-east-1", "disk.raw"];
+    let start = || {
+        let mut command = import(&place, &arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn().unwrap()
+    };
+    // All blocks that come after some are held, and the process dies then.
+    let killed = |after: u64| {
+        let rule = json!({
+            "kind": Kind::Latency, "calls": "ebs:PutSnapshotBlock", "share": 0.5, "delay_ms": 45_000,
+        });
+        let id = place.lab.add_fault(serde_json::from_value(rule).unwrap()).unwrap();
+        let mut run = start();
+        let begun = Instant::now();
+        let folder = place.folder.path().join("state/aws-imports");
+        let written = || {
+            let all = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            let sent = |e: &std::fs::DirEntry| e.path().extension().is_some_and(|x| x == "sent");
+            all.filter(sent).any(|e| e.metadata().is_ok_and(|m| m.len() > 36))
+        };
+        let held = || place.lab.faults().iter().any(|rule| rule.id == id && rule.hits >= after);
+        while !held() || !written() {
+            assert!(begun.elapsed() < LIMIT, "the blocks did not come");
+            assert_eq!(run.try_wait().unwrap(), None, "it ended before");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        run.kill().unwrap();
+        run.wait().unwrap();
+        place.lab.clear_faults(None);
+    };
+    killed(16);
+    let left = place.left();
+    assert_eq!(left.len(), 1, "{left:?}");
+    let done = imported(&place, &arguments);
+    let count = |name: &str| done[name].as_u64().unwrap();
+    assert_eq!(count("sent") + count("resumed"), 40, "{done}");
+    assert!(count("resumed") > 0 && count("sent") > 0, "{done}");
+    let snapshot = done["snapshot"].as_str().unwrap();
+    assert!(left[0].contains(snapshot), "{left:?}: {done}");
+    if let Some(read) = blocks_of(&place, snapshot) {
+        assert_eq!(read.lines().count(), 40, "{read}");
+    }
+
+    let arguments = ["-name", "other", "-region", "us-east-1", "disk.raw"];
+    let before = place.left();
+    let id = place.hold("ebs:CompleteSnapshot");
+    let mut run = import(&place, &arguments).stdin(Stdio::null()).spawn().unwrap();
+    place.until_held(&id, &mut run);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert_ne!(place.left(), before);
+    let forget: Vec<&str> = ["-forget"].into_iter().chain(arguments).collect();
+    let output = import(&place, &forget).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(place.left(), before, "{}", text(&output));
+}
+
+#[test]
+fn a_policy_is_printed() {
+    let place = Place::new();
+    let output = place.karat(&["iam-policy", "."], "").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let policy: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(policy["Version"], "2012-10-17");
+    let all = policy.to_string();
+    for action in ["ec2:CopyImage", "iam:PutRolePolicy", "ec2:DescribeImages"] {
+        assert!(all.contains(action), "{policy:#}");
+    }
+    std::fs::write(
+        place.folder.path().join("main.pkr.hcl"),
+        "source \"null\" \"a\" {\n  communicator = \"none\"\n}\nbuild {\n  sources = [\"null.a\"]\n}\n",
+    )
+    .unwrap();
+    let none = place.karat(&["iam-policy", "."], "").output().unwrap();
+    assert!(text(&none).contains("nothing in this template needs AWS"), "{}", text(&none));
+    assert_eq!(none.status.code(), Some(1));
+}

@@ -29,7 +29,7 @@ use tokio::sync::OnceCell;
 use super::error::AwsError;
 use super::watch::Watch;
 use super::{Access, Keys, Role};
-use crate::ebs::{ImageStates, InstanceStates};
+use crate::ebs::{ImageStates, InstanceStates, SnapshotStates};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -46,6 +46,7 @@ pub(crate) struct Aws {
     caller: OnceCell<Caller>,
     pub(crate) instances: Watch<InstanceStates>,
     pub(crate) images: Watch<ImageStates>,
+    pub(crate) snapshots: Watch<SnapshotStates>,
 }
 
 /// Who calls.
@@ -89,6 +90,7 @@ impl Aws {
             caller: OnceCell::new(),
             instances: Watch::default(),
             images: Watch::default(),
+            snapshots: Watch::default(),
         });
         let aws = keep(runtime, &whole, aws);
         Ok(keep(runtime, access, aws))
@@ -97,6 +99,11 @@ impl Aws {
     /// IAM.
     pub(crate) fn iam(&self) -> aws_sdk_iam::Client {
         aws_sdk_iam::Client::new(&self.config)
+    }
+
+    /// Blocks of snapshots.
+    pub(crate) fn ebs(&self) -> aws_sdk_ebs::Client {
+        aws_sdk_ebs::Client::new(&self.config)
     }
 
     /// Keys for encryption.

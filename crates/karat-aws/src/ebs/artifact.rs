@@ -6,7 +6,7 @@ use karat_component::{Artifact, ComponentError};
 use karat_saga::{Outputs, StepError};
 use serde_json::json;
 
-use super::config::Validated;
+use super::config::{Product, Validated};
 use super::copies::Placed;
 use super::node;
 use super::preflight::Found;
@@ -16,6 +16,8 @@ use crate::client::{Access, Aws, Explain, Watched, has_code};
 
 /// What post-processors know these images by.
 const BUILDER_ID: &str = "mitchellh.amazonebs";
+/// What they know images of other disks by.
+const SURROGATE_ID: &str = "mitchellh.amazon.ebssurrogate";
 
 /// The artifact of a finished build.
 pub(crate) fn artifact(validated: &Validated, outputs: &Outputs) -> Result<Artifact, StepError> {
@@ -39,7 +41,10 @@ pub(crate) fn artifact(validated: &Validated, outputs: &Outputs) -> Result<Artif
     let facts: serde_json::Map<String, serde_json::Value> =
         source.facts(&found.region).into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect();
     Ok(Artifact {
-        builder_id: BUILDER_ID.into(),
+        builder_id: match validated.product {
+            Product::Surrogate(_) => SURROGATE_ID.into(),
+            _ => BUILDER_ID.into(),
+        },
         id: id.join(","),
         description: format!("AMIs were created:\n{}\n", lines.join("\n")),
         attributes: BTreeMap::from([
@@ -58,7 +63,7 @@ fn images(artifact: &Artifact) -> Vec<(&str, &str)> {
     artifact.id.split(',').filter_map(|pair| pair.split_once(':')).collect()
 }
 
-fn access(artifact: &Artifact) -> Access {
+pub(crate) fn access(artifact: &Artifact) -> Access {
     let stored = artifact.state.get("access").cloned();
     stored.and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default()
 }

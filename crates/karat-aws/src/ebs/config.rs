@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use karat_component::ValidateContext;
 use karat_config::Config;
 
+use super::surrogate::Surrogate;
+use super::volumes::Kept;
 use crate::client::Access;
 use crate::options::{
     AccessConfig, AmiConfig, Device, DeviceConfig, Image, Interface, Launch, Network, Reach,
@@ -98,7 +100,20 @@ pub struct FastLaunchRegionConfig {
     pub template_version: Option<i64>,
 }
 
-/// What an image is made with.
+/// What the family of builders makes, each its own.
+#[derive(Clone, Debug)]
+pub(crate) enum Product {
+    /// An image of the machine.
+    Image,
+    /// Nothing: what the machine did counts.
+    Nothing,
+    /// An image of another disk of the machine.
+    Surrogate(Box<Surrogate>),
+    /// Volumes.
+    Volumes(Vec<Kept>),
+}
+
+/// What is built, and with what.
 #[derive(Debug)]
 pub struct Validated {
     pub(crate) access: Access,
@@ -106,7 +121,7 @@ pub struct Validated {
     pub(crate) network: Network,
     pub(crate) reach: Reach,
     pub(crate) image: Image,
-    pub(crate) makes_image: bool,
+    pub(crate) product: Product,
     pub(crate) tag_with_run_tags: bool,
     pub(crate) image_devices: Vec<Device>,
     pub(crate) launch_devices: Vec<Device>,
@@ -114,28 +129,57 @@ pub struct Validated {
     pub(crate) no_ephemeral: bool,
 }
 
+impl Validated {
+    /// Whether an image comes out.
+    pub(crate) fn makes_image(&self) -> bool {
+        matches!(self.product, Product::Image | Product::Surrogate(_))
+    }
+}
+
+/// What all of the family have, proved; the rest is that of a build without an image.
+pub(crate) fn common(
+    access: Access,
+    run: RunConfig,
+    reach: ReachConfig,
+    volume_tags: (&Tags, &[VolumeTagConfig]),
+    cx: &mut ValidateContext<'_>,
+) -> Validated {
+    let (launch, network) = run.validate(cx);
+    let reach = reach.validate(cx);
+    if cx.prepare.force {
+        let text = format!("-force is not supported by {} yet", cx.prepare.component);
+        cx.block_error(text).hint("remove the old image before, or choose another ami_name");
+    }
+    if reach.interface == Interface::SessionManager
+        && reach.ssh.is_some()
+        && launch.profile.is_empty()
+        && launch.policy.is_none()
+        && cx.is_known("iam_instance_profile")
+    {
+        cx.error("ssh_interface", "the session manager needs an instance profile")
+            .detail("The machine's agent talks to it as the role of its instance profile.")
+            .hint("set iam_instance_profile to one with the policy AmazonSSMManagedInstanceCore");
+    }
+    let volume_tags = merged("run_volume_tags", volume_tags.0, volume_pairs(volume_tags.1), cx);
+    Validated {
+        access,
+        launch,
+        network,
+        reach,
+        image: Image::default(),
+        product: Product::Nothing,
+        tag_with_run_tags: true,
+        image_devices: Vec::new(),
+        launch_devices: Vec::new(),
+        volume_tags,
+        no_ephemeral: false,
+    }
+}
+
 impl EbsConfig {
     pub(crate) fn validate(self, cx: &mut ValidateContext<'_>) -> Validated {
         let access = self.access.validate(cx);
         let image = self.ami.validate(access.region.as_deref(), cx);
-        let (launch, network) = self.run.validate(cx);
-        let reach = self.reach.validate(cx);
-        if reach.interface == Interface::SessionManager
-            && reach.ssh.is_some()
-            && launch.profile.is_empty()
-            && launch.policy.is_none()
-            && cx.is_known("iam_instance_profile")
-        {
-            cx.error("ssh_interface", "the session manager needs an instance profile")
-                .detail("The machine's agent talks to it as the role of its instance profile.")
-                .hint(
-                    "set iam_instance_profile to one with the policy AmazonSSMManagedInstanceCore",
-                );
-        }
-        if cx.prepare.force {
-            let text = "-force is not supported by amazon-ebs yet";
-            cx.block_error(text).hint("remove the old image before, or choose another ami_name");
-        }
         if self.fast_launch.is_some() {
             not_yet(cx, "fast_launch", true, "remove the block");
         }
@@ -150,20 +194,17 @@ impl EbsConfig {
             cx.error("ami_block_device_mappings", text)
                 .hint("the image's volumes are encrypted as the machine's are");
         }
-        let pairs = volume_pairs(&self.run_volume_tag);
-        let volume_tags = merged("run_volume_tags", &self.run_volume_tags, pairs, cx);
+        let volume_tags = (&self.run_volume_tags, self.run_volume_tag.as_slice());
+        let base = common(access, self.run, self.reach, volume_tags, cx);
+        let product = if self.skip_create_ami { Product::Nothing } else { Product::Image };
         Validated {
-            access,
-            launch,
-            network,
-            reach,
             image,
-            makes_image: !self.skip_create_ami,
+            product,
             tag_with_run_tags: !self.skip_ami_run_tags,
             image_devices,
             launch_devices,
-            volume_tags,
             no_ephemeral: self.no_ephemeral,
+            ..base
         }
     }
 }

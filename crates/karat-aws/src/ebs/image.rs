@@ -84,7 +84,7 @@ pub(crate) async fn own_images(scope: &Scope, aws: &Aws) -> Result<Vec<Ami>, Aws
 }
 
 /// Snapshots of this build in a region.
-async fn own_snapshots(scope: &Scope, aws: &Aws) -> Result<Vec<String>, AwsError> {
+pub(crate) async fn own_snapshots(scope: &Scope, aws: &Aws) -> Result<Vec<String>, AwsError> {
     let answer = aws.ec2.describe_snapshots().owner_ids("self").filters(scope.own()).send().await?;
     Ok(answer.snapshots().iter().filter_map(|s| s.snapshot_id().map(str::to_owned)).collect())
 }

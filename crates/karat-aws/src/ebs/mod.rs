@@ -1,9 +1,14 @@
-//! Source `amazon-ebs`: a machine on AWS becomes an image.
+//! Sources `amazon-ebs`, `amazon-ebssurrogate` and `amazon-ebsvolume`: a machine on AWS, or a disk
+//! of it, becomes an image, or its disks stay.
 //!
 //! ```text
 //! preflight ─► source ─► network ─► key ─► group ─► profile ─► instance ─► ingress ─► provision
 //!   ─► stop ─► image ─► release ─► copy-REGION … ─► copies ─► publish
 //! ```
+//!
+//! Before the image of `amazon-ebssurrogate` there are `snapshots`; `amazon-ebsvolume` ends with
+//! `volumes`. Where volumes are to stay, `keep` stands before the machine and removes them after a
+//! failure.
 //!
 //! | file | what |
 //! |---|---|
@@ -14,6 +19,8 @@
 //! | `key.rs`, `group.rs`, `profile.rs` | what the machine needs: key pair, security group, role |
 //! | `instance.rs`, `provision.rs`, `session.rs`, `stop.rs` | the machine |
 //! | `image.rs`, `copies.rs`, `publish.rs` | the image, in all regions |
+//! | `surrogate.rs`, `snapshots.rs` | an image of another disk |
+//! | `volumes.rs` | disks that stay |
 //! | `artifact.rs` | what came out, and removing it |
 
 mod artifact;
@@ -30,18 +37,26 @@ mod provision;
 mod publish;
 mod scope;
 mod session;
+mod snapshots;
 mod source;
 mod states;
 mod stop;
+mod surrogate;
+mod volumes;
 
 use karat_component::{Artifact, Builder, ComponentError, SagaContext, ValidateContext};
 use karat_config::NameRules;
 use karat_saga::{Outputs, Saga, SagaError, Services, StepError, StepRegistry};
 
-pub(crate) use config::Validated;
 pub use config::{EbsConfig, FastLaunchConfig, FastLaunchRegionConfig};
+use config::{Product, Validated};
+pub(crate) use preflight::literal;
+pub(crate) use scope::{BUILD_TAG, TOKEN_TAG, filter};
+pub(crate) use snapshots::SnapshotStates;
 pub(crate) use source::{SourceImage, find};
 pub(crate) use states::{ImageStates, InstanceStates};
+pub use surrogate::{RootDeviceConfig, SurrogateConfig, SurrogateDeviceConfig};
+pub use volumes::{KeptVolumeConfig, VolumesConfig};
 
 use copies::{Copies, Copy};
 use group::{MakeGroup, OpenGroup};
@@ -54,10 +69,14 @@ use profile::{FindProfile, MakeProfile};
 use provision::Provision;
 use publish::Publish;
 use scope::Scope;
+use snapshots::{RegisterImage, SnapshotVolumes};
 use source::{FindSource, LateTexts};
 use stop::{Release, StopMachine};
+use volumes::{FinishVolumes, KeepVolumes};
 
-use crate::options::{Interface, UserData};
+use surrogate::Surrogate;
+
+use crate::options::{Device, Interface, UserData};
 
 /// Source `amazon-ebs`.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +97,9 @@ mod node {
     pub(super) const STOP: &str = "stop";
     pub(super) const IMAGE: &str = "image";
     pub(super) const RELEASE: &str = "release";
+    pub(super) const KEEP: &str = "keep";
+    pub(super) const SNAPSHOTS: &str = "snapshots";
+    pub(super) const VOLUMES: &str = "volumes";
     pub(super) const COPIES: &str = "copies";
     pub(super) const PUBLISH: &str = "publish";
 
@@ -87,75 +109,129 @@ mod node {
     }
 }
 
-impl Builder for AmazonEbs {
-    const TYPE: &'static str = "amazon-ebs";
-    const NAMES: Option<NameRules> = Some(NameRules::Amazon);
-    type Config = EbsConfig;
-    type Validated = Validated;
+/// Source `amazon-ebssurrogate`.
+#[derive(Clone, Copy, Debug)]
+pub struct AmazonEbsSurrogate;
 
-    fn validate(&self, config: EbsConfig, cx: &mut ValidateContext<'_>) -> Option<Validated> {
-        Some(config.validate(cx))
-    }
+/// Source `amazon-ebsvolume`.
+#[derive(Clone, Copy, Debug)]
+pub struct AmazonEbsVolume;
 
-    fn generated(&self) -> &'static [&'static str] {
-        &[
-            "BuildRegion",
-            "SourceAMI",
-            "SourceAMIName",
-            "SourceAMICreationDate",
-            "SourceAMIOwner",
-            "SourceAMIOwnerName",
-        ]
-    }
+/// The values of `build.*` beside those that every machine has.
+const GENERATED: &[&str] = &[
+    "BuildRegion",
+    "SourceAMI",
+    "SourceAMIName",
+    "SourceAMICreationDate",
+    "SourceAMIOwner",
+    "SourceAMIOwnerName",
+];
 
-    fn has_machine(&self, validated: &Validated) -> bool {
-        validated.reach.ssh.is_some()
-    }
-
-    fn register_steps(&self, registry: &mut StepRegistry) {
-        registry
-            .register::<Preflight>()
-            .register::<FindSource>()
-            .register::<FindNetwork>()
-            .register::<MakeKey>()
-            .register::<MakeGroup>()
-            .register::<OpenGroup>()
-            .register::<FindProfile>()
-            .register::<MakeProfile>()
-            .register::<StartMachine>()
-            .register::<Provision>()
-            .register::<StopMachine>()
-            .register::<MakeImage>()
-            .register::<Copy>()
-            .register::<Release>()
-            .register::<Copies>()
-            .register::<Publish>();
-    }
-
-    fn saga(&self, validated: &Validated, cx: &SagaContext) -> Result<Saga, SagaError> {
-        Layout { v: validated, scope: Scope::new(&validated.access, cx) }.saga(&cx.build.target)
-    }
-
-    fn artifact(
-        &self,
-        validated: &Validated,
-        _: &SagaContext,
-        outputs: &Outputs,
-    ) -> Result<Option<Artifact>, StepError> {
-        if !validated.makes_image {
-            return Ok(None);
-        }
-        artifact::artifact(validated, outputs).map(Some)
-    }
-
-    async fn is_intact(&self, artifact: &Artifact, _: &Services) -> bool {
-        artifact::is_intact(artifact).await
-    }
-
-    async fn destroy(&self, artifact: &Artifact, _: &Services) -> Result<(), ComponentError> {
-        artifact::destroy(artifact).await
-    }
+fn register(registry: &mut StepRegistry) {
+    registry
+        .register::<Preflight>()
+        .register::<FindSource>()
+        .register::<FindNetwork>()
+        .register::<MakeKey>()
+        .register::<MakeGroup>()
+        .register::<OpenGroup>()
+        .register::<FindProfile>()
+        .register::<MakeProfile>()
+        .register::<KeepVolumes>()
+        .register::<StartMachine>()
+        .register::<Provision>()
+        .register::<StopMachine>()
+        .register::<MakeImage>()
+        .register::<SnapshotVolumes>()
+        .register::<RegisterImage>()
+        .register::<FinishVolumes>()
+        .register::<Copy>()
+        .register::<Release>()
+        .register::<Copies>()
+        .register::<Publish>();
 }
+
+/// One source of the family: its type, its options, how its artifact is made, looked at, removed.
+macro_rules! builder {
+    ($name:ident, $type:literal, $config:ty, $artifact:path, $is_intact:path, $destroy:path) => {
+        impl Builder for $name {
+            const TYPE: &'static str = $type;
+            const NAMES: Option<NameRules> = Some(NameRules::Amazon);
+            type Config = $config;
+            type Validated = Validated;
+
+            fn validate(&self, config: $config, cx: &mut ValidateContext<'_>) -> Option<Validated> {
+                Some(config.validate(cx))
+            }
+
+            fn generated(&self) -> &'static [&'static str] {
+                GENERATED
+            }
+
+            fn has_machine(&self, validated: &Validated) -> bool {
+                validated.reach.ssh.is_some()
+            }
+
+            fn register_steps(&self, registry: &mut StepRegistry) {
+                register(registry);
+            }
+
+            fn saga(&self, validated: &Validated, cx: &SagaContext) -> Result<Saga, SagaError> {
+                Layout { v: validated, scope: Scope::new(&validated.access, cx) }
+                    .saga(&cx.build.target)
+            }
+
+            fn artifact(
+                &self,
+                validated: &Validated,
+                _: &SagaContext,
+                outputs: &Outputs,
+            ) -> Result<Option<Artifact>, StepError> {
+                match validated.product {
+                    Product::Nothing => Ok(None),
+                    _ => $artifact(validated, outputs).map(Some),
+                }
+            }
+
+            async fn is_intact(&self, artifact: &Artifact, _: &Services) -> bool {
+                $is_intact(artifact).await
+            }
+
+            async fn destroy(
+                &self,
+                artifact: &Artifact,
+                _: &Services,
+            ) -> Result<(), ComponentError> {
+                $destroy(artifact).await
+            }
+        }
+    };
+}
+
+builder!(
+    AmazonEbs,
+    "amazon-ebs",
+    EbsConfig,
+    artifact::artifact,
+    artifact::is_intact,
+    artifact::destroy
+);
+builder!(
+    AmazonEbsSurrogate,
+    "amazon-ebssurrogate",
+    SurrogateConfig,
+    artifact::artifact,
+    artifact::is_intact,
+    artifact::destroy
+);
+builder!(
+    AmazonEbsVolume,
+    "amazon-ebsvolume",
+    VolumesConfig,
+    volumes::artifact,
+    volumes::is_intact,
+    volumes::destroy
+);
 
 /// Lays out the steps.
 struct Layout<'a> {
@@ -188,6 +264,10 @@ impl Layout<'_> {
         if let Some(policy) = &v.launch.policy {
             saga = saga.step(node::PROFILE, MakeProfile { scope: scope(), policy: policy.clone() });
         }
+        // Volumes that are to stay go after a failure, when the machine is gone.
+        if v.launch_devices.iter().any(|d| d.goes_with_machine == Some(false)) {
+            saga = saga.step(node::KEEP, KeepVolumes { scope: scope() });
+        }
         saga = saga.step(node::INSTANCE, self.instance());
         // The session manager needs no way in.
         let opens = own_group && v.reach.interface != Interface::SessionManager;
@@ -201,23 +281,24 @@ impl Layout<'_> {
             saga = saga.step(node::INGRESS, open);
         }
         saga = saga.step(node::PROVISION, self.provision());
-        if !v.makes_image {
-            return saga.build();
-        }
         let stop = StopMachine {
             scope: scope(),
             stops_itself: v.launch.stops_itself,
             ena: v.image.ena,
             sriov: v.image.sriov,
         };
-        let image = MakeImage {
-            scope: scope(),
-            name: if v.image.only_copies { self.scope.name() } else { v.image.name.clone() },
-            devices: v.image_devices.clone(),
-            tag_with_run_tags: v.tag_with_run_tags,
-            goes: v.image.only_copies,
+        saga = match &v.product {
+            Product::Nothing => return saga.build(),
+            Product::Image => saga.step(node::STOP, stop).step(node::IMAGE, self.image()),
+            Product::Surrogate(surrogate) => saga
+                .step(node::STOP, stop)
+                .step(node::SNAPSHOTS, self.snapshots(surrogate))
+                .step(node::IMAGE, self.register(surrogate)),
+            Product::Volumes(volumes) => {
+                let finish = FinishVolumes { scope: scope(), volumes: volumes.clone() };
+                return saga.step(node::STOP, stop).step(node::VOLUMES, finish).build();
+            }
         };
-        saga = saga.step(node::STOP, stop).step(node::IMAGE, image);
         saga = saga.step(node::RELEASE, Release { scope: scope() });
         for region in &v.image.regions {
             saga = saga.step(node::copy(region), self.copy(region));
@@ -234,13 +315,59 @@ impl Layout<'_> {
         saga.step(node::PUBLISH, publish).build()
     }
 
+    /// The name of the image in the build's region.
+    fn own_name(&self) -> String {
+        match self.v.image.only_copies {
+            true => self.scope.name(),
+            false => self.v.image.name.clone(),
+        }
+    }
+
+    fn image(&self) -> MakeImage {
+        MakeImage {
+            scope: self.scope.clone(),
+            name: self.own_name(),
+            devices: self.v.image_devices.clone(),
+            tag_with_run_tags: self.v.tag_with_run_tags,
+            goes: self.v.image.only_copies,
+        }
+    }
+
+    fn snapshots(&self, surrogate: &Surrogate) -> SnapshotVolumes {
+        let wanted =
+            |d: &&Device| !d.left_out && d.store.is_empty() && !surrogate.omitted.contains(&d.name);
+        let devices = self.v.launch_devices.iter().filter(wanted).map(|d| d.name.clone());
+        SnapshotVolumes {
+            scope: self.scope.clone(),
+            devices: devices.collect(),
+            description: surrogate.description.clone(),
+            tag_with_run_tags: self.v.tag_with_run_tags,
+            goes: self.v.image.only_copies,
+        }
+    }
+
+    fn register(&self, surrogate: &Surrogate) -> RegisterImage {
+        let kept = |d: &&Device| !surrogate.omitted.contains(&d.name);
+        RegisterImage {
+            scope: self.scope.clone(),
+            name: self.own_name(),
+            kind: surrogate.kind.clone(),
+            from: surrogate.from.clone(),
+            root: surrogate.root.clone(),
+            launch_devices: self.v.launch_devices.iter().filter(kept).cloned().collect(),
+            image_devices: self.v.image_devices.clone(),
+            tag_with_run_tags: self.v.tag_with_run_tags,
+            goes: self.v.image.only_copies,
+        }
+    }
+
     fn preflight(&self) -> Preflight {
         Preflight {
             scope: self.scope.clone(),
             image_name: self.v.image.name.clone(),
             regions: self.v.image.regions.clone(),
             check_regions: self.v.image.check_regions,
-            makes_image: self.v.makes_image,
+            makes_image: self.v.makes_image(),
             only_copies: self.v.image.only_copies,
             kind: self.v.launch.kind.clone(),
             key: self.v.image.key.clone(),

@@ -30,7 +30,7 @@ pub(crate) use ami::Image;
 pub(crate) use device::Device;
 pub(crate) use reach::{Interface, Reach};
 pub(crate) use run::{ImageFilter, Launch, Network, Source, UserData};
-pub(crate) use tags::{Tags, merged, volume_pairs};
+pub(crate) use tags::{Tags, merged, pairs, volume_pairs};
 
 use karat_component::ValidateContext;
 

@@ -97,10 +97,13 @@ pub(crate) fn options(profile: &Path, source: &str, name: &str) -> Json {
 
 impl Build {
     pub(crate) fn new(options: &Json, token: &str) -> Self {
-        let builder = Arc::new(AmazonEbs);
+        Self::of(Arc::new(AmazonEbs), options, token)
+    }
+
+    pub(crate) fn of(builder: Arc<dyn DynBuilder>, options: &Json, token: &str) -> Self {
         let cx = PrepareContext { component: "amazon-ebs".into(), ..PrepareContext::default() };
         let mut diags = karat_hcl::diag::Diagnostics::new();
-        let prepared = DynBuilder::prepare(builder, &body(options), &cx, &mut diags);
+        let prepared = builder.prepare(&body(options), &cx, &mut diags);
         let prepared = prepared.unwrap_or_else(|| panic!("{diags:?}"));
         let state = tempfile::tempdir().unwrap();
         let cx = SagaContext {

@@ -99,15 +99,15 @@ impl Lab {
         left.map(|l| format!("{}: {} {} {}", l.region, l.kind, l.id, l.detail)).collect()
     }
 
-    fn images(&self) -> usize {
+    pub(crate) fn images(&self) -> usize {
         self.lab.audit().iter().filter(|l| l.image && l.kind == "image").count()
     }
 
-    fn fault(&self, rule: Json) {
+    pub(crate) fn fault(&self, rule: Json) {
         self.lab.add_fault(serde_json::from_value::<Rule>(rule).unwrap()).unwrap();
     }
 
-    fn client(&self, region: &str) -> aws_sdk_ec2::Client {
+    pub(crate) fn client(&self, region: &str) -> aws_sdk_ec2::Client {
         let running = self.lab.running();
         aws_sdk_ec2::Client::from_conf(
             aws_sdk_ec2::Config::builder()

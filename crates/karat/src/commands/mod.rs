@@ -8,6 +8,8 @@ pub(crate) mod fix;
 pub(crate) mod fmt;
 pub(crate) mod gc;
 pub(crate) mod hcl2_upgrade;
+pub(crate) mod iam_policy;
+pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod lab;

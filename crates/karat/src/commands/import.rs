@@ -1,0 +1,139 @@
+//! `karat import`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use karat_aws::Import;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{assignment, runtime};
+use crate::error::Failure;
+use crate::report::out;
+use crate::{env, signals};
+
+/// Makes an image on a cloud of a disk of this computer.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    #[command(subcommand)]
+    command: ImportCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImportCommand {
+    Aws(AwsArgs),
+}
+
+/// Makes an AMI of a disk, without a machine.
+///
+/// The disk's blocks go into a snapshot side by side, those that hold nothing aside, and the snapshot
+/// becomes the image. A run that was cut off goes on when it is started again.
+#[derive(Debug, Args)]
+struct AwsArgs {
+    /// Name of the image.
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// Where it goes; otherwise the region of the environment or the profile. The first gets the
+    /// blocks, the others get copies. May be given several times.
+    #[arg(long, value_name = "REGION")]
+    region: Vec<String>,
+    /// What the image says of itself.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    description: String,
+    /// `x86_64` or `arm64`.
+    #[arg(long, value_name = "NAME", default_value = "x86_64")]
+    architecture: String,
+    /// `legacy-bios`, `uefi` or `uefi-preferred`; otherwise what the disk's partitions say.
+    #[arg(long = "boot-mode", value_name = "MODE", default_value = "")]
+    boot_mode: String,
+    /// Sends only the blocks that differ from this snapshot's.
+    #[arg(long, value_name = "SNAPSHOT")]
+    parent: Option<String>,
+    /// Encrypts the image.
+    #[arg(long)]
+    encrypt: bool,
+    /// The key to encrypt with, an ARN; otherwise AWS's own.
+    #[arg(long = "kms-key", value_name = "ARN", default_value = "")]
+    kms_key: String,
+    /// Tag of the image and its snapshots. May be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
+    tag: Vec<String>,
+    /// Removes what a run that was cut off has sent, and sends nothing.
+    #[arg(long)]
+    forget: bool,
+    /// Prints the result as JSON.
+    #[arg(long)]
+    json: bool,
+    /// The disk: raw or qcow2.
+    #[arg(value_name = "DISK")]
+    disk: PathBuf,
+}
+
+pub(crate) fn run(args: ImportArgs) -> Result<(), Failure> {
+    let ImportCommand::Aws(args) = args.command;
+    aws(args)
+}
+
+fn aws(args: AwsArgs) -> Result<(), Failure> {
+    for (what, given, known) in [
+        ("architecture", &args.architecture, &["x86_64", "arm64"][..]),
+        ("boot-mode", &args.boot_mode, &["", "legacy-bios", "uefi", "uefi-preferred"][..]),
+    ] {
+        if !known.contains(&given.as_str()) {
+            return Err(Failure::new(format!("-{what} has no \"{given}\""))
+                .hint(format!("use one of {}", known.join(" ").trim())));
+        }
+    }
+    let pair = |text: &String| {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    let tags: BTreeMap<String, String> = args.tag.iter().map(pair).collect();
+    let import = Import {
+        disk: args.disk,
+        name: args.name,
+        description: args.description,
+        regions: args.region,
+        architecture: args.architecture,
+        boot_mode: args.boot_mode,
+        encrypt: args.encrypt || !args.kms_key.is_empty(),
+        key: args.kms_key,
+        parent: args.parent,
+        tags,
+        state_dir: env::state_dir(),
+    };
+    let say = |text: String| out::stderr_line(&text);
+    runtime()?.block_on(async {
+        let cancel = CancellationToken::new();
+        let _listener = signals::cancel_on_signal(cancel.clone())?;
+        if args.forget {
+            if !import.forget(&say, &cancel).await? {
+                say("There is nothing to be removed.".into());
+            }
+            return Ok(());
+        }
+        let done = import.run(&say, &cancel).await?;
+        if args.json {
+            let text = json!({
+                "images": done.images,
+                "snapshot": done.snapshot,
+                "blocks": done.blocks,
+                "sent": done.sent,
+                "resumed": done.resumed,
+                "same": done.same,
+                "zero": done.zero,
+            });
+            out::stdout_line(&serde_json::to_string_pretty(&text)?);
+            return Ok(());
+        }
+        out::stdout_line(&format!(
+            "{} blocks sent of {}; {} sent before, {} of the parent, {} empty.",
+            done.sent, done.blocks, done.resumed, done.same, done.zero
+        ));
+        for (region, id) in &done.images {
+            out::stdout_line(&format!("{region}: {id}"));
+        }
+        Ok(())
+    })
+}
