@@ -313,37 +313,50 @@ async fn throttled_and_stale_answers_only_take_longer() {
     assert_eq!(lab.images(), 6);
 }
 
-#[tokio::test]
-async fn what_is_refused_or_never_comes_is_told_and_leaves_nothing() {
-    let lab = Lab::start(quick()).await;
-    let refused = |call: &str| {
-        let code = "UnauthorizedOperation";
-        json!({ "kind": Kind::Error, "calls": call, "code": code, "count": 1 })
+/// Runs a build that a fault of the lab makes fail; gives what was told.
+async fn fails(lab: &Lab, rule: Json, options: &Json, token: &str) -> String {
+    let told_rule = rule.to_string();
+    lab.fault(rule);
+    let build = Build::new(options, token);
+    let failure = match build.run("").await {
+        Ok(_) => panic!("{told_rule}: it succeeded"),
+        Err(failure) => failure,
     };
-    let stuck = |call: &str| json!({ "kind": Kind::Stuck, "calls": call, "count": 1 });
-    let cases = [
-        (refused("iam:CreateRole"), "UnauthorizedOperation"),
-        (refused("ec2:RunInstances"), "UnauthorizedOperation"),
-        (refused("ec2:CreateImage"), "UnauthorizedOperation"),
-        (refused("ec2:CopyImage"), "UnauthorizedOperation"),
-        (stuck("ec2:RunInstances"), "waited 3 s for i-"),
-        (stuck("ec2:CreateImage"), "waited 3 s for ami-"),
-        (stuck("ec2:CopyImage"), "waited 3 s for ami-"),
-    ];
-    for (number, (rule, part)) in cases.into_iter().enumerate() {
-        let told_rule = rule.to_string();
-        lab.fault(rule);
-        let mut options = lab.options(&format!("web-{number}"));
-        options["aws_polling"] = json!({ "delay_seconds": 1, "max_attempts": 3 });
-        let build = Build::new(&options, &format!("06never{number}"));
-        let failure = match build.run("").await {
-            Ok(_) => panic!("{told_rule}: it succeeded"),
-            Err(failure) => failure,
-        };
-        assert!(told(&failure).contains(part), "{told_rule}: {}", told(&failure));
-        assert_eq!(failure.ending, Ending::Undone, "{told_rule}: {}", told(&failure));
-        assert_eq!(lab.left(), [] as [&str; 0], "{told_rule}");
+    assert_eq!(failure.ending, Ending::Undone, "{told_rule}: {}", told(&failure));
+    assert_eq!(lab.left(), [] as [&str; 0], "{told_rule}");
+    told(&failure)
+}
+
+#[tokio::test]
+async fn what_is_refused_is_told_and_leaves_nothing() {
+    let lab = Lab::start(quick()).await;
+    let calls = ["iam:CreateRole", "ec2:RunInstances", "ec2:CreateImage", "ec2:CopyImage"];
+    for (number, call) in calls.into_iter().enumerate() {
+        let code = "UnauthorizedOperation";
+        let rule = json!({ "kind": Kind::Error, "calls": call, "code": code, "count": 1 });
+        let options = lab.options(&format!("web-{number}"));
+        let told = fails(&lab, rule, &options, &format!("06no{number}")).await;
+        assert!(told.contains(code), "{call}: {told}");
     }
+}
+
+#[tokio::test]
+async fn what_never_comes_is_told_and_leaves_nothing() {
+    let calls = [
+        ("ec2:RunInstances", "waited 20 s for i-"),
+        ("ec2:CreateImage", "waited 20 s for ami-"),
+        ("ec2:CopyImage", "waited 20 s for ami-"),
+    ];
+    let runs = calls.into_iter().enumerate().map(|(number, (call, part))| async move {
+        let lab = Lab::start(quick()).await;
+        let rule = json!({ "kind": Kind::Stuck, "calls": call, "count": 1 });
+        let mut options = lab.options("web");
+        // Long enough for all that is not stuck on a busy computer.
+        options["aws_polling"] = json!({ "delay_seconds": 1, "max_attempts": 20 });
+        let told = fails(&lab, rule, &options, &format!("06never{number}")).await;
+        assert!(told.contains(part), "{call}: {told}");
+    });
+    futures::future::join_all(runs).await;
 }
 
 /// Ctrl-C while something is waited for that would take long.

@@ -1,11 +1,12 @@
 //! The lab's instances as machines: launched, logged in to, captured and launched again, by clients
-//! that are not ours.
+//! that are not ours; and built from by our own sources.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail so")]
 
 mod catalogue;
 mod cloud;
 mod life;
+mod ours;
 mod packer;
 mod sessions;
 mod terraform;
