@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::network::Place;
 use super::node;
-use super::scope::{Scope, filter, message, pause, say};
+use super::scope::{Scope, filter, look, message, pause, say};
 use super::source::SourceImage;
 use super::states::Machine;
 use crate::client::{Aws, AwsError, Explain, has_code};
@@ -38,7 +38,7 @@ impl MakeGroup {
             .collect())
     }
 
-    async fn by_name(&self, aws: &Aws, vpc: &str) -> Result<Option<String>, AwsError> {
+    async fn by_name(&self, aws: &Aws, vpc: &str) -> Result<Vec<String>, AwsError> {
         let answer = aws
             .ec2
             .describe_security_groups()
@@ -46,7 +46,8 @@ impl MakeGroup {
             .filters(filter("vpc-id", [vpc.to_owned()]))
             .send()
             .await?;
-        Ok(answer.security_groups().iter().find_map(|g| g.group_id().map(str::to_owned)))
+        let groups = answer.security_groups().iter();
+        Ok(groups.filter_map(|g| g.group_id().map(str::to_owned)).collect())
     }
 }
 
@@ -73,8 +74,10 @@ impl Step for MakeGroup {
         match cx.unless_cancelled(ask).await? {
             Ok(made) => Ok(made.group_id().unwrap_or_default().to_owned()),
             Err(e) if has_code(&e, &["InvalidGroup.Duplicate"]) => {
-                let found = self.by_name(&aws, &place.vpc).await.or_fail(what())?;
-                found.ok_or_else(|| StepError::new(what()))
+                // An answer that was lost: nothing else has the name.
+                let by_name = || self.by_name(&aws, &place.vpc);
+                let found = look(cx, by_name, &what()).await?;
+                found.into_iter().next().map_or_else(|| Err(e).or_fail(what()), Ok)
             }
             Err(e) => Err(aws.decoded(e).await).or_fail(what()),
         }
@@ -86,7 +89,7 @@ impl Step for MakeGroup {
         let what = || format!("could not delete the security group {name}");
         let ids = match done {
             Some(id) => vec![id],
-            None => self.own(&aws).await.or_fail(what())?,
+            None => look(cx, || self.own(&aws), &what()).await?,
         };
         for id in ids {
             say(cx, format!("Deleting the security group {name}"));

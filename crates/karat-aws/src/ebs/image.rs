@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::instance::mapping;
 use super::node;
-use super::scope::{Scope, ec2_tags, message, pause, say};
+use super::scope::{Scope, ec2_tags, look, message, pause, say};
 use super::source::SourceImage;
 use super::states::{Ami, ImageStates, Machine};
 use crate::client::{Aws, AwsError, Explain, Patience, Seen, Watch, has_code};
@@ -97,7 +97,11 @@ pub(crate) async fn remove_images(
     cx: &StepContext,
 ) -> Result<(), StepError> {
     let what = || format!("could not remove the build's image from {}", aws.region);
-    let mut images = own_images(scope, aws).await.or_fail(what())?;
+    let own = || own_images(scope, aws);
+    let mut images = match id {
+        Some(_) => own().await.or_fail(what())?,
+        None => look(cx, own, &what()).await?,
+    };
     if let Some(id) = id.filter(|id| images.iter().all(|i| i.id != *id)) {
         let known = <ImageStates as crate::client::Watched>::ask(aws, vec![id.to_owned()]).await;
         images.extend(known.or_fail(what())?.into_values());
@@ -177,7 +181,8 @@ impl MakeImage {
                 Ok(made) => return Ok(made.image_id().unwrap_or_default().to_owned()),
                 Err(e) if has_code(&e, &["InvalidAMIName.Duplicate"]) => {
                     // An answer that was lost, or somebody else's image.
-                    let own = own_images(&self.scope, aws).await.or_fail(what())?;
+                    let own = || own_images(&self.scope, aws);
+                    let own = look(cx, own, &what()).await?;
                     return match own.into_iter().next() {
                         Some(image) => Ok(image.id),
                         None => Err(e).or_fail(what()),

@@ -20,7 +20,7 @@ use super::key::KeyPair;
 use super::network::Place;
 use super::node;
 use super::preflight::Found;
-use super::scope::{Scope, filter, message, pause, say};
+use super::scope::{Scope, filter, look, message, pause, say};
 use super::source::SourceImage;
 use super::states::{InstanceStates, Machine};
 use crate::client::{Aws, AwsError, Explain, Patience, Seen, Watch, has_code};
@@ -416,7 +416,10 @@ impl Step for StartMachine {
         let aws = self.scope.aws().await?;
         let ids = match &done {
             Some(machine) => vec![machine.id.clone()],
-            None => self.own(&aws).await.or_fail("could not look for machines of this build")?,
+            None => {
+                let what = "could not look for machines of this build";
+                look(cx, || self.own(&aws), what).await?
+            }
         };
         for id in &ids {
             say(cx, format!("Terminating {id}"));

@@ -9,7 +9,7 @@ use karat_saga::{Step, StepContext, StepError};
 use serde::{Deserialize, Serialize};
 
 use super::node;
-use super::scope::{Scope, say};
+use super::scope::{Scope, look, say};
 use super::source::SourceImage;
 use crate::client::{Aws, AwsError, Explain, has_code};
 
@@ -75,7 +75,7 @@ impl Step for MakeKey {
         let mut answer = cx.unless_cancelled(ask()).await?;
         if answer.as_ref().is_err_and(|e| has_code(e, &["InvalidKeyPair.Duplicate"])) {
             // An answer that was lost held the private key, which is told once.
-            let own = self.own(&aws).await.or_fail(what())?;
+            let own = look(cx, || self.own(&aws), &what()).await?;
             if !own.is_empty() {
                 self.remove(&aws, &own).await.or_fail(what())?;
                 answer = cx.unless_cancelled(ask()).await?;
@@ -98,7 +98,7 @@ impl Step for MakeKey {
         let what = || format!("could not delete the key pair {}", self.name);
         let names = match done {
             Some(key) => vec![key.name],
-            None => self.own(&aws).await.or_fail(what())?,
+            None => look(cx, || self.own(&aws), &what()).await?,
         };
         if !names.is_empty() {
             say(cx, format!("Deleting the key pair {}", self.name));

@@ -13,7 +13,7 @@ use karat_saga::{StepContext, StepError};
 use karat_text::Data;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Access, Aws, Explain};
+use crate::client::{Access, Aws, AwsError, Explain};
 use crate::options::Tags;
 
 /// The tag that everything made for a build has, from the first call on; its value is the build's
@@ -117,6 +117,29 @@ pub(crate) fn message(cx: &StepContext, text: impl Into<String>) {
 /// Waits, unless the step is to end.
 pub(crate) async fn pause(cx: &StepContext, time: Duration) -> Result<(), StepError> {
     cx.unless_cancelled(tokio::time::sleep(time)).await
+}
+
+/// How long what was just made may not be seen by calls that look for it.
+const UNSEEN: Duration = Duration::from_secs(5);
+
+/// Looks for what a call made whose answer is not known, until something is seen: it may not be at
+/// first, though it is there.
+pub(crate) async fn look<T, F>(
+    cx: &StepContext,
+    mut ask: impl FnMut() -> F,
+    what: &str,
+) -> Result<Vec<T>, StepError>
+where
+    F: Future<Output = Result<Vec<T>, AwsError>>,
+{
+    let begun = tokio::time::Instant::now();
+    loop {
+        let found = ask().await.or_fail(what)?;
+        if !found.is_empty() || begun.elapsed() >= UNSEEN {
+            return Ok(found);
+        }
+        pause(cx, Duration::from_secs(1)).await?;
+    }
 }
 
 /// Renders texts that may name the source image.

@@ -17,7 +17,7 @@ use super::image::{
 };
 use super::instance::mapping;
 use super::node;
-use super::scope::{Scope, filter, message, say};
+use super::scope::{Scope, filter, look, message, say};
 use super::source::SourceImage;
 use super::states::{Ami, InstanceStates, Machine};
 use crate::client::{Aws, AwsError, Explain, Patience, Seen, Watch, Watched, has_code};
@@ -303,7 +303,8 @@ impl RegisterImage {
             Ok(made) => Ok(made.image_id().unwrap_or_default().to_owned()),
             Err(e) if has_code(&e, &["InvalidAMIName.Duplicate"]) => {
                 // An answer that was lost, or somebody else's image.
-                let own = own_images(&self.scope, aws).await.or_fail(what())?;
+                let own = || own_images(&self.scope, aws);
+                let own = look(cx, own, &what()).await?;
                 match own.into_iter().next() {
                     Some(image) => Ok(image.id),
                     None => Err(e).or_fail(what()),

@@ -107,6 +107,25 @@ impl Lab {
         self.lab.add_fault(serde_json::from_value::<Rule>(rule).unwrap()).unwrap();
     }
 
+    /// Waits until what each region has from the start is seen.
+    async fn settle(&self) {
+        let begun = tokio::time::Instant::now();
+        for region in REGIONS {
+            let ec2 = self.client(region);
+            loop {
+                let images = ec2.describe_images().image_ids(BASE).send().await;
+                let subnets = ec2.describe_subnets().send().await;
+                let seen = images.is_ok_and(|a| !a.images().is_empty())
+                    && subnets.is_ok_and(|a| !a.subnets().is_empty());
+                if seen {
+                    break;
+                }
+                assert!(begun.elapsed() < LIMIT, "{region} is empty");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
     pub(crate) fn client(&self, region: &str) -> aws_sdk_ec2::Client {
         let running = self.lab.running();
         aws_sdk_ec2::Client::from_conf(
@@ -301,6 +320,7 @@ async fn throttled_and_stale_answers_only_take_longer() {
     let lab = Lab::start(quick()).await;
     lab.fault(json!({ "kind": Kind::Throttle, "share": 0.2 }));
     lab.fault(json!({ "kind": Kind::Stale, "delay_ms": 500 }));
+    lab.settle().await;
     let runs = (0..3).map(|number| {
         let options = lab.options(&format!("web-{number}"));
         async move {
