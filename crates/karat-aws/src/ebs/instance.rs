@@ -30,6 +30,10 @@ use crate::options::{Device, Launch, UserData};
 const STATE: Duration = Duration::from_secs(600);
 /// How long a new instance profile may take to be seen by EC2.
 const PROFILE: Duration = Duration::from_secs(120);
+/// How long a new security group or key pair may take to be seen by who starts machines.
+const SEEN: Duration = Duration::from_secs(30);
+/// After so long a machine that is not known is none that is not seen yet.
+const UNSEEN: Duration = Duration::from_secs(10);
 /// AWS takes so many bytes of user data.
 const MOST_USER_DATA: usize = 16 * 1024;
 
@@ -281,6 +285,15 @@ impl StartMachine {
                 }
                 Err(error) => error,
             };
+            let own = |code: &str, node: &str| {
+                has_code(&error, &[code]) && cx.outputs().raw(node).is_some()
+            };
+            let unseen_own = own("InvalidGroup.NotFound", node::GROUP)
+                || own("InvalidKeyPair.NotFound", node::KEY);
+            if unseen_own && begun.elapsed() < SEEN {
+                pause(cx, Duration::from_secs(1)).await?;
+                continue;
+            }
             let unseen = has_code(&error, &["InvalidParameterValue", "InvalidIamInstanceProfile"]);
             let error = aws.decoded(error).await;
             let about_profile = error.message.to_ascii_lowercase().contains("instance profile");
@@ -317,10 +330,19 @@ impl StartMachine {
         id: &str,
     ) -> Result<(), StepError> {
         let what = format!("could not terminate {id}");
-        match aws.ec2.terminate_instances().instance_ids(id).send().await {
-            Err(e) if has_code(&e, &["InvalidInstanceID.NotFound"]) => return Ok(()),
-            Err(e) => return Err(e).or_fail(what),
-            Ok(_) => {}
+        // One that ended is known for an hour, and one that was just started may not be seen yet.
+        let begun = tokio::time::Instant::now();
+        loop {
+            match aws.ec2.terminate_instances().instance_ids(id).send().await {
+                Err(e) if has_code(&e, &["InvalidInstanceID.NotFound"]) => {
+                    if begun.elapsed() > UNSEEN {
+                        return Ok(());
+                    }
+                }
+                Err(e) => return Err(e).or_fail(what),
+                Ok(_) => break,
+            }
+            pause(cx, Duration::from_secs(1)).await?;
         }
         let patience = Patience {
             what: format!("{id} to be terminated"),
