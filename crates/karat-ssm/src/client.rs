@@ -116,8 +116,9 @@ pub trait Service: Send + Sync {
     ) -> Result<DataKey, SsmError>;
 }
 
-/// A stream to a port of a machine. It ends when the machine closes the connection, and ends the
-/// session when it is dropped or closed.
+/// A stream to a port of a machine. It ends with the session, and ends the session when it is dropped
+/// or closed. That the machine closed its connection alone is not told: a reader has to know where
+/// the data ends, as one of ssh does.
 #[derive(Debug)]
 pub struct PortSession {
     stream: DuplexStream,
