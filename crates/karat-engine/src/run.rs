@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::future::{MaybeDone, maybe_done};
 use karat_component::{Artifact, BuildInfo, Components, EventKind, Events, OnError, Outcome};
 use karat_functions::World;
 use karat_plan::Graph;
@@ -13,7 +15,7 @@ use karat_saga::{
     SagaState, Services,
 };
 use karat_template::{Build, Evaluated};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::task::{Ended, Task};
 
@@ -219,15 +221,20 @@ impl Engine {
         for (index, done) in done.into_iter().enumerate() {
             let needs: Vec<(usize, watch::Receiver<Option<Done>>)> =
                 request.graph.needs(index).iter().map(|i| (*i, watches[*i].clone())).collect();
-            let (engine, request, slots) = (self.clone(), Arc::clone(&request), Arc::clone(&slots));
+            let (engine, request) = (self.clone(), Arc::clone(&request));
             let (hold, cancellation) = (Arc::clone(hold), cancellation.clone());
             let build = &request.builds[index];
             let events = events.for_build_at(index, build.target.as_str());
             let saga = found.remove(&build.key);
+            // Slots are given in the order in which they are asked for, and tasks begin in any
+            // order: those that need nothing ask here, so that they begin in the template's order.
+            let mut slot = Box::pin(maybe_done(Arc::clone(&slots).acquire_owned()));
+            if needs.is_empty() {
+                let _ = futures::poll!(slot.as_mut());
+            }
             tasks.spawn(async move {
-                let ended = engine
-                    .one(index, request, needs, saga, slots, hold, events, cancellation)
-                    .await;
+                let ended =
+                    engine.one(index, request, needs, saga, slot, hold, events, cancellation).await;
                 // Those that need it may all be gone.
                 let _ = done.send(Some(Done {
                     success: matches!(ended.outcome, Outcome::Finished | Outcome::Reused),
@@ -255,7 +262,9 @@ impl Engine {
         request: Arc<RunRequest>,
         needs: Vec<(usize, watch::Receiver<Option<Done>>)>,
         saga: Option<(SagaId, SagaState)>,
-        slots: Arc<Semaphore>,
+        mut slot: Pin<
+            Box<MaybeDone<impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>>>>,
+        >,
         hold: Arc<RunHold>,
         events: Events,
         cancellation: Cancellation,
@@ -273,7 +282,8 @@ impl Engine {
             }
         }
         let cancelled = cancellation.cancel_token();
-        let Some(Ok(_slot)) = cancelled.run_until_cancelled(slots.acquire()).await else {
+        cancelled.run_until_cancelled(slot.as_mut()).await;
+        let Some(Ok(_slot)) = slot.as_mut().take_output() else {
             return Ended::not_started(&events);
         };
         if cancelled.is_cancelled() {

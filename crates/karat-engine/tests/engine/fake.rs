@@ -26,6 +26,13 @@ impl Log {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line.into());
     }
 
+    /// Waits until there is a line that starts so.
+    pub(crate) async fn reached(&self, start: &str) {
+        while !self.lines().iter().any(|line| line.starts_with(start)) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
     pub(crate) fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

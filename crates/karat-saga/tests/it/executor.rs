@@ -24,11 +24,12 @@ struct Bench {
 
 fn quick() -> Policy {
     Policy {
-        grace: Duration::from_millis(50),
+        // More than a busy machine takes for steps that listen.
+        grace: Duration::from_secs(3),
         undo: UndoPolicy {
             attempts: 3,
             delay: Duration::from_millis(1),
-            timeout: Duration::from_millis(200),
+            timeout: Duration::from_secs(1),
         },
         ..Policy::default()
     }
@@ -113,7 +114,7 @@ async fn undoing_is_tried_again_and_one_failure_does_not_stop_the_others() {
     let left: Vec<_> = failure.left.iter().map(|left| left.node.as_str()).collect();
     assert_eq!(left, ["e", "d", "c"]);
     assert!(failure.left[0].error.contains("undo e panics"));
-    assert!(failure.left[1].error.contains("longer than 200ms"));
+    assert!(failure.left[1].error.contains("longer than 1s"));
     assert_eq!(failure.left[2].error, "undo c does not want to");
     assert_eq!((bench.calls.count("undo b"), bench.calls.count("undo c")), (3, 3));
     assert_eq!(bench.calls.count("undo a"), 1);
@@ -135,8 +136,9 @@ async fn what_cannot_be_undone_after_success_is_told_beside_it() {
 async fn cancelling_tells_the_step_and_undoes() {
     let bench = Bench::new(quick()).await;
     let cancellation = bench.cancellation.clone();
+    let calls = Arc::clone(&bench.calls);
     tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        calls.reached("run b").await;
         cancellation.request();
     });
     let steps = [("a", Probe::default()), ("b", Probe::runs(Does::WaitPolitely))];
@@ -148,16 +150,18 @@ async fn cancelling_tells_the_step_and_undoes() {
 
 #[tokio::test]
 async fn a_step_that_does_not_listen_is_dropped_after_the_grace_period() {
-    let bench = Bench::new(quick()).await;
+    let grace = Duration::from_millis(50);
+    let bench = Bench::new(Policy { grace, ..quick() }).await;
     bench.cancellation.child().cancel();
     let cancellation = bench.cancellation.clone();
+    let calls = Arc::clone(&bench.calls);
+    let since = Instant::now();
     tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        calls.reached("run a").await;
         cancellation.cancel();
     });
-    let since = Instant::now();
     let failure = bench.execute([("a", Probe::runs(Does::WaitDeaf))]).await.unwrap_err();
-    assert!(since.elapsed() >= Duration::from_millis(60));
+    assert!(since.elapsed() >= grace);
     assert!(failure.is_cancelled());
     assert!(failure.step_error().unwrap().chain().contains("did not end when told"));
     assert_eq!(bench.calls.all(), ["run a", "undo a"]);
@@ -171,9 +175,10 @@ async fn a_second_request_stops_waiting_and_says_what_is_left() {
     };
     let bench = Bench::new(policy).await;
     let cancellation = bench.cancellation.clone();
+    let calls = Arc::clone(&bench.calls);
     tokio::spawn(async move {
-        for _ in 0..2 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        for call in ["run c", "undo b"] {
+            calls.reached(call).await;
             cancellation.request();
         }
     });
@@ -193,7 +198,7 @@ async fn a_second_request_stops_waiting_and_says_what_is_left() {
 
 #[tokio::test]
 async fn time_up_is_a_failure_of_its_own_kind() {
-    let bench = Bench::new(Policy { limit: Some(Duration::from_millis(30)), ..quick() }).await;
+    let bench = Bench::new(Policy { limit: Some(Duration::from_secs(2)), ..quick() }).await;
     let steps = [("a", Probe::default()), ("b", Probe::runs(Does::WaitPolitely))];
     let failure = bench.execute(steps).await.unwrap_err();
     assert_eq!(failure.step_error().unwrap().kind(), StepErrorKind::TimedOut);
@@ -307,7 +312,6 @@ async fn faults_are_listed_and_names_are_checked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_sagas_side_by_side() {
     let bench = Bench::new(quick()).await;
-    let since = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..200 {
         let (executor, cancellation) = (bench.executor.clone(), bench.cancellation.clone());
@@ -318,8 +322,6 @@ async fn two_hundred_sagas_side_by_side() {
     }
     let done = tasks.join_all().await;
     assert!(done.iter().all(Result::is_ok));
-    // Alone it takes some 0.1 s; the limit allows for a busy machine.
-    assert!(since.elapsed() < Duration::from_secs(20), "{:?}", since.elapsed());
     let sagas = bench.journal.sagas(bench.hold.id()).await.unwrap();
     assert_eq!(sagas.len(), 200);
     assert!(sagas.iter().all(|saga| saga.state == SagaState::Succeeded));

@@ -130,14 +130,18 @@ fn sample(dir: &Path) {
         let journal = Journal::open(dir).unwrap();
         let hold = Arc::new(journal.begin_run(info()).await.unwrap());
         journal.queue_event(hold.id(), 0, "event".to_owned());
-        let executor = Executor::new(Arc::clone(&hold), services().0);
+        let (services, calls) = services();
+        let executor = Executor::new(Arc::clone(&hold), services);
         for steps in [[("a", Probe::kept()), ("b", Probe::default())]] {
             executor.execute(saga(steps).unwrap(), &Cancellation::new()).await.unwrap();
         }
         let wait = Probe::runs(crate::probe::Does::WaitDeaf);
         let cancellation = Cancellation::new();
         let crashed = executor.execute(saga([("w", wait)]).unwrap(), &cancellation);
-        let _ = tokio::time::timeout(Duration::from_millis(50), crashed).await;
+        tokio::select! {
+            _ = crashed => {}
+            () = calls.reached("run w") => {}
+        }
     });
 }
 

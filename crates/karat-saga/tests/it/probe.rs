@@ -19,6 +19,13 @@ impl Calls {
         self.0.lock().unwrap().clone()
     }
 
+    /// Waits until this was called.
+    pub(crate) async fn reached(&self, call: &str) {
+        while self.count(call) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     pub(crate) fn count(&self, call: &str) -> usize {
         self.all().iter().filter(|c| *c == call).count()
     }

@@ -35,14 +35,18 @@ async fn recover_with(
 async fn dead_run(journal: &Journal, faults: &str, on_error: OnError) -> RunRecord {
     let hold = Arc::new(journal.begin_run(RunInfo::default()).await.unwrap());
     let policy = Policy { on_error, ..Policy::default() };
-    let executor = Executor::new(Arc::clone(&hold), services().0)
+    let (services, calls) = services();
+    let executor = Executor::new(Arc::clone(&hold), services)
         .with_policy(policy)
         .with_faults(Faults::parse(faults).unwrap());
     let steps = [("a", Probe::default()), ("b", Probe::kept()), ("c", Probe::runs(Does::WaitDeaf))];
     // Dropping the future is what a crash looks like to the journal.
     let cancellation = Cancellation::new();
     let crashed = executor.execute(saga(steps).unwrap(), &cancellation);
-    let _ = tokio::time::timeout(Duration::from_millis(200), crashed).await;
+    tokio::select! {
+        _ = crashed => {}
+        () = calls.reached("run c") => {}
+    }
     let id = hold.id();
     drop((executor, hold));
     journal.run(id).await.unwrap()
