@@ -13,6 +13,7 @@ use karat_value::{Facts, Marks, Number, Type, Value, convert, unify_values};
 
 use crate::budget::{Budget, MAX_DEPTH, MAX_WEIGHT};
 use crate::operators;
+use crate::references::references;
 use crate::scope::Scope;
 
 /// Evaluates an expression.
@@ -271,7 +272,16 @@ impl Evaluator {
         let (branch, branch_diags, place, word) = match condition {
             Some(true) => (then, then_diags, &expr.then, "true"),
             Some(false) => (otherwise, else_diags, &expr.otherwise, "false"),
-            None => return either(ty, &then, &otherwise, same_type).with_marks(&marks),
+            None => {
+                // A branch that may not be chosen fails in silence, and that it does may tell of
+                // what is in it.
+                for (branch, diags) in [(&expr.then, then_diags), (&expr.otherwise, else_diags)] {
+                    if diags.has_errors() {
+                        marks.merge(&self.marks_within(branch, scope));
+                    }
+                }
+                return either(ty, &then, &otherwise, same_type).with_marks(&marks);
+            }
         };
         diags.append(branch_diags);
         match branch {
@@ -286,6 +296,27 @@ impl Evaluator {
                 Value::unknown(ty).with_marks(&marks)
             }
         }
+    }
+
+    /// The marks of all values that an expression names.
+    fn marks_within(&self, expr: &Expr, scope: &Scope<'_>) -> Marks {
+        let mut marks = Marks::NONE;
+        for reference in references(expr) {
+            let Some(mut value) = scope.get(&reference.root.name).cloned() else { continue };
+            for step in &reference.steps {
+                let Some(name) = step.name() else { break };
+                let Ok(next) = crate::access::attribute(&value, name, reference.span) else {
+                    break;
+                };
+                value = next;
+            }
+            if !self.budget.take_walk([&value]) {
+                self.give_up(expr.span);
+                break;
+            }
+            marks.merge(&value.deep_marks());
+        }
+        marks
     }
 
     /// Evaluates what stands before `?` or after `%{ if`: `None` after an error, `Some(None)` when

@@ -5,7 +5,7 @@ mod communicator;
 pub mod runtime;
 
 pub use builder::{
-    BaseConfig, Disk, MachineBuilder, MachineConfig, UserConfig, Validated, copy_locks, keep_locks,
-    sweep,
+    BUILDER_ID, BaseConfig, Disk, MachineBuilder, MachineConfig, UserConfig, Validated, copy_locks,
+    keep_locks, sweep,
 };
 pub use communicator::MachineCommunicator;

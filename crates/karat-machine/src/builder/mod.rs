@@ -43,6 +43,9 @@ use export::{ExportOutput, ExportStep};
 use machine::MachineStep;
 use provision::ProvisionStep;
 
+/// What the artifacts of `machine` say that they are of.
+pub const BUILDER_ID: &str = "karat.machine";
+
 /// Source `machine`.
 #[derive(Clone, Copy, Debug)]
 pub struct MachineBuilder;
@@ -137,7 +140,7 @@ fn artifact(layer: &CaptureOutput, disks: Option<ExportOutput>) -> Artifact {
     let digest = &layer.layer;
     let short = digest.get(..12).unwrap_or(digest);
     let mut artifact = Artifact {
-        builder_id: "karat.machine".into(),
+        builder_id: BUILDER_ID.into(),
         id: digest.clone(),
         description: format!("Layer {short}"),
         ..Artifact::default()

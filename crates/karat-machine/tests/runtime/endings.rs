@@ -111,7 +111,12 @@ fn cancelled_in_each_phase_nothing_is_left() {
             });
             Machine::start(spec, &cancel).await
         });
-        assert!(matches!(result, Err(RuntimeError::Cancelled)), "{delay}: {result:?}");
+        match result {
+            Err(RuntimeError::Cancelled) => {}
+            // A quick host may have booted it by then.
+            Ok((machine, _)) if delay >= 1000 => runtime.block_on(machine.kill()).unwrap(),
+            other => panic!("{delay}: {other:?}"),
+        }
         assert!(begun.elapsed() < Duration::from_millis(delay) + Duration::from_secs(30));
         same_again(&before, "kt-stop");
     }

@@ -220,7 +220,7 @@ async fn giving_up_names_the_last_reason() {
     let Some(mut server) = server(&[]) else { return };
     let base = config(&server);
     server.kill();
-    let short = SshConfig { ssh_timeout: "500ms".parse().unwrap(), ..base.clone() };
+    let short = SshConfig { ssh_timeout: "3s".parse().unwrap(), ..base.clone() };
     let error = connect(short).await.unwrap_err();
     assert!(matches!(error, SshError::Timeout { .. }), "{error}");
     assert!(error.to_string().contains("connection refused"), "{error}");

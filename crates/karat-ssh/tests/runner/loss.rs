@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use karat_component::{Events, ExitStatus};
 use karat_ssh::{SeenHostKeys, Session, SshConfig, SshError};
 use karat_testing::relay::Relay;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::{Said, config, connect, noise, server, session, sh, text};
@@ -80,9 +81,10 @@ async fn a_reboot_is_told_from_an_exit_code_and_survived() {
         Session::connect(config(&server), SeenHostKeys::default(), said.events(), &cancel)
             .await
             .unwrap();
-    let running = session.exec("sleep 600", None, &cancel, |_, _| {});
+    let runs = Notify::new();
+    let running = session.exec("echo; sleep 600", None, &cancel, |_, _| runs.notify_one());
     let rebooting = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        runs.notified().await;
         server.kill();
     };
     let (ended, ()) = tokio::join!(running, rebooting);
@@ -120,9 +122,10 @@ async fn silence_is_noticed() {
         .unwrap();
         let cancel = CancellationToken::new();
         let start = Instant::now();
-        let running = session.exec("sleep 600", None, &cancel, |_, _| {});
+        let runs = Notify::new();
+        let running = session.exec("echo; sleep 600", None, &cancel, |_, _| runs.notify_one());
         let silencing = async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            runs.notified().await;
             relay.fall_silent();
         };
         let (ended, ()) = tokio::join!(running, silencing);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use karat_component::{Artifact, Event, EventKind};
 use karat_engine::RunOptions;
+use karat_layers::Digest;
 use karat_saga::{Cancellation, Journal};
 
 use crate::cli::{ColourArgs, Global, SelectArgs, TemplateArgs, runtime};
@@ -19,8 +20,9 @@ use crate::{env, signals};
 
 /// Builds twice from nothing and compares what comes out.
 ///
-/// Both builds happen in state folders of their own, so nothing is reused and nothing that stands
-/// is touched but the output files of the template.
+/// Layers and disks have to be the same byte for byte. Both builds happen in state folders of their
+/// own, so nothing is reused and nothing that stands is touched but the output files of the
+/// template.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyBuildArgs {
     #[command(flatten)]
@@ -55,6 +57,9 @@ impl Report for Collect {
         self.inner.finish();
     }
 }
+
+/// Digests by the place and name of a build and by what they are of.
+type Sums = BTreeMap<(usize, String, String), String>;
 
 /// How the names of the state folders begin that both builds have of their own.
 const PREFIX: &str = "verify-";
@@ -103,7 +108,7 @@ async fn once(
     args: &VerifyBuildArgs,
     show: Show,
     cancellation: &Cancellation,
-) -> Result<Artifacts, Failure> {
+) -> Result<Sums, Failure> {
     let session = Session::load(&args.template, Fetch::All, false, show.colour)?;
     session.checked()?;
     session.need_builds()?;
@@ -126,35 +131,58 @@ async fn once(
     if !summary.success() {
         return Err(Failure::Reported);
     }
-    let artifacts = collect.artifacts.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(artifacts.clone())
+    let artifacts =
+        std::mem::take(&mut *collect.artifacts.lock().unwrap_or_else(PoisonError::into_inner));
+    tokio::task::spawn_blocking(move || sums(&artifacts))
+        .await
+        .map_err(|e| Failure::new(format!("could not read what was built: {e}")))?
 }
 
-fn compare(first: &Artifacts, second: &Artifacts) -> Result<(), Failure> {
-    let mut different = false;
-    let mut compared = BTreeSet::new();
-    for (key, artifacts) in first {
-        let build = &key.1;
-        let others = second.get(key).map(Vec::as_slice).unwrap_or_default();
-        for (one, other) in artifacts.iter().zip(others) {
+/// What was built and what identifies its contents. Files are read now: the second build writes
+/// over them.
+fn sums(artifacts: &Artifacts) -> Result<Sums, Failure> {
+    let mut sums = Sums::new();
+    for ((place, build), artifacts) in artifacts {
+        for artifact in artifacts {
+            let mut add = |what: String, sum: String| {
+                sums.insert((*place, build.clone(), what), sum);
+            };
             for name in DIGESTS {
-                let (a, b) = (one.attributes.get(name), other.attributes.get(name));
-                // Post-processors hand on what the builder told already.
-                if a.is_none() && b.is_none()
-                    || !compared.insert((key, name, a.map(ToString::to_string)))
-                {
-                    continue;
+                if let Some(value) = artifact.attributes.get(name) {
+                    add(name.to_owned(), value.to_string());
                 }
-                let equal = a == b;
-                different |= !equal;
-                let word = if equal { "equal" } else { "DIFFERENT" };
-                out::stdout_line(&format!("{build}: {name}: {word}"));
+            }
+            // What post-processors write may well name the time.
+            let disks = if artifact.builder_id == karat_machine::BUILDER_ID {
+                artifact.files.as_slice()
+            } else {
+                &[]
+            };
+            for file in disks {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                let sum = Digest::of_file(file).map_err(|e| Failure::new(e.to_string()))?;
+                add(name.into_owned(), sum.to_string());
             }
         }
     }
-    if compared.is_empty() {
+    Ok(sums)
+}
+
+fn compare(first: &Sums, second: &Sums) -> Result<(), Failure> {
+    if first.is_empty() && second.is_empty() {
         return Err(Failure::new("nothing that can be compared was built")
             .hint("sources of the type machine give digests"));
+    }
+    let mut different = false;
+    let all: BTreeSet<_> = first.keys().chain(second.keys()).collect();
+    for key @ (_, build, what) in all {
+        let word = match (first.get(key), second.get(key)) {
+            (Some(one), Some(other)) if one == other => "equal",
+            (Some(_), Some(_)) => "DIFFERENT",
+            _ => "MADE BY ONE OF THE TWO ONLY",
+        };
+        different |= word != "equal";
+        out::stdout_line(&format!("{build}: {what}: {word}"));
     }
     if different { Err(Failure::new("the two builds are different")) } else { Ok(()) }
 }

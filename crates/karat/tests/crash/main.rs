@@ -8,3 +8,4 @@
 mod ends;
 mod kills;
 mod lab;
+mod stack;
