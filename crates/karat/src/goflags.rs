@@ -1,8 +1,23 @@
 //! Packer's flags are Go's: `-x`, `--x`, `-x=v`, `-x v`; a switch takes its value after `=` only;
-//! of the same flag given twice the last counts; flags end at the first argument that is none.
-//! This turns them into what clap reads.
+//! of the same flag given twice the last counts; flags end at the first argument that is none, for
+//! the commands that Packer has. This turns them into what clap reads.
 
 use clap::{ArgAction, Command};
+
+/// The commands that Packer has too. What comes after a template is no flag there, even if it looks
+/// like one; Karat's own commands take flags anywhere.
+const PACKERS: &[&str] = &[
+    "build",
+    "console",
+    "fix",
+    "fmt",
+    "hcl2_upgrade",
+    "init",
+    "inspect",
+    "plugins",
+    "validate",
+    "version",
+];
 
 /// What a list of arguments, without the program's name, is for clap.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +41,7 @@ pub(crate) fn rewrite(root: &Command, args: Vec<String>) -> Flags {
         Some("-h" | "-help" | "--help") => args[0] = "--help".into(),
         _ => {}
     }
+    let flags_end = args.first().is_some_and(|name| PACKERS.contains(&name.as_str()));
     let mut out = Vec::with_capacity(args.len());
     let mut command = Some(root);
     let mut args = args.into_iter().peekable();
@@ -40,6 +56,10 @@ pub(crate) fn rewrite(root: &Command, args: Vec<String>) -> Flags {
     let command = command.unwrap_or(root);
     while let Some(arg) = args.next() {
         let Some(name) = flag_name(&arg) else {
+            if !flags_end && arg != "--" {
+                out.push(arg);
+                continue;
+            }
             // Help is given wherever it is asked for.
             let asked = |a: &String| matches!(a.as_str(), "-h" | "-help" | "--help");
             if arg != "--" && args.clone().take_while(|a| a != "--").any(|a| asked(&a)) {
@@ -113,7 +133,8 @@ mod tests {
         let switch = |name| {
             Arg::new(name).long(name).num_args(0..=1).require_equals(true).action(ArgAction::Set)
         };
-        Command::new("karat").subcommand(Command::new("version")).subcommand(
+        let runs = Command::new("runs").arg(Arg::new("limit").long("limit"));
+        Command::new("karat").subcommand(Command::new("version")).subcommand(runs).subcommand(
             Command::new("build")
                 .arg(Arg::new("var").long("var").action(ArgAction::Append))
                 .arg(switch("color"))
@@ -141,6 +162,12 @@ mod tests {
         check(&["build", "t", "-h"], &["build", "--help"]);
         check(&["build", "-force", "t", "x", "--help"], &["build", "--force", "--help"]);
         check(&["build", "t", "--", "-h"], &["build", "--", "t", "--", "-h"]);
+    }
+
+    #[test]
+    fn own_commands_take_flags_after_other_arguments() {
+        check(&["runs", "x", "-limit", "2", "-"], &["runs", "x", "--limit=2", "-"]);
+        check(&["runs", "x", "--", "-limit"], &["runs", "x", "--", "-limit"]);
     }
 
     #[test]
