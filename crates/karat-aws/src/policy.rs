@@ -73,6 +73,11 @@ impl Policy {
             "aws.ingress" => self.own(&["AuthorizeSecurityGroupIngress"], &["security-group"]),
             "aws.profile" => self.profile(),
             "aws.instance" => self.instance(params),
+            "aws.template" => {
+                self.look("ec2", &["DescribeLaunchTemplates"]);
+                self.make("CreateLaunchTemplate", &["launch-template"]);
+                self.own(&["DeleteLaunchTemplate"], &["launch-template"]);
+            }
             "aws.keep-volumes" => {
                 self.look("ec2", &["DescribeVolumes"]);
                 self.own(&["DeleteVolume"], &["volume"]);
@@ -114,6 +119,16 @@ impl Policy {
                 self.image_of_own();
             }
             "aws.publish" => self.publish(&params["image"]),
+            "aws.retire" => {
+                self.look("ec2", &["DescribeImageAttribute", "DescribeImages"]);
+                // What is replaced is not a build's own.
+                let old = ["ec2:DeregisterImage", "ec2:ModifyImageAttribute", "ec2:RegisterImage"];
+                self.grant(On::Others, &old, &["image", "snapshot"]);
+                self.creators.insert("RegisterImage".to_owned());
+            }
+            "aws.old-snapshots" => {
+                self.grant(On::Others, &["ec2:DeleteSnapshot"], &["snapshot"]);
+            }
             _ => {}
         }
     }
@@ -165,7 +180,9 @@ impl Policy {
     }
 
     fn preflight(&mut self, params: &Value) {
-        self.look("ec2", &["DescribeInstanceTypeOfferings"]);
+        let looks = ["DescribeInstanceTypeOfferings", "DescribeInstanceTypes", "DescribeInstances"];
+        self.look("ec2", &looks);
+        self.look("servicequotas", &["GetServiceQuota"]);
         if params["makes_image"] == true {
             self.look("ec2", &["DescribeImages"]);
             let copies = params["regions"].as_array().is_some_and(|r| !r.is_empty());
@@ -200,8 +217,15 @@ impl Policy {
 
     fn instance(&mut self, params: &Value) {
         self.look("ec2", &["DescribeInstances", "DescribeVolumes"]);
-        self.make("RunInstances", &["instance", "volume"]);
         let mut used = vec!["image", "network-interface", "security-group", "snapshot", "subnet"];
+        if params["launch"]["spot"].is_null() {
+            self.make("RunInstances", &["instance", "volume"]);
+        } else {
+            self.make("CreateFleet", &["fleet"]);
+            self.make("RunInstances", &["instance", "spot-instances-request", "volume"]);
+            self.grant(On::Own, &["ec2:CreateFleet"], &["launch-template"]);
+            used.push("launch-template");
+        }
         used.push("key-pair");
         let launch = &params["launch"];
         if !launch["reservation"]["id"].as_str().unwrap_or_default().is_empty() {

@@ -25,6 +25,11 @@ pub(crate) struct Access {
     pub(crate) has_keys: bool,
     #[serde(skip)]
     pub(crate) keys: Option<Keys>,
+    /// What the device of a second factor showed. Good for one login, so it is not stored.
+    #[serde(skip)]
+    pub(crate) code: Option<Code>,
+    /// Whether certificates are taken unchecked.
+    pub(crate) unchecked: bool,
     pub(crate) delay_seconds: Option<u32>,
     pub(crate) max_attempts: Option<u32>,
 }
@@ -39,6 +44,19 @@ pub(crate) struct Role {
     pub(crate) policy: Option<String>,
     pub(crate) policies: Vec<String>,
     pub(crate) tags: BTreeMap<String, String>,
+    /// Keys of tags that a further role gets, too.
+    #[serde(default)]
+    pub(crate) transitive: Vec<String>,
+}
+
+/// The code of a second factor. Never stored, never shown.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Code(pub(crate) String);
+
+impl std::fmt::Debug for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Code(…)")
+    }
 }
 
 /// An access key. Never stored, never shown.
@@ -66,7 +84,8 @@ impl Access {
         access.profile = access.profile.or_else(|| var("AWS_PROFILE"));
         let ignored = var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|t| t == "true");
         // One of a service goes before the one of all.
-        let of_services = ["EC2", "IAM", "KMS", "SSM", "SECRETS_MANAGER", "STS", "EBS"];
+        let of_services =
+            ["EC2", "IAM", "KMS", "SSM", "SECRETS_MANAGER", "SERVICE_QUOTAS", "STS", "EBS"];
         let of_service = |name: &&str| var(&format!("AWS_ENDPOINT_URL_{name}")).is_some();
         if !ignored && !of_services.iter().any(of_service) {
             access.endpoint = var("AWS_ENDPOINT_URL");

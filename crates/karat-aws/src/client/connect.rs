@@ -10,9 +10,7 @@ use aws_config::environment::{
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
-use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
-use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
@@ -27,8 +25,10 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::OnceCell;
 
 use super::error::AwsError;
+use super::role::{SecondFactor, assumed, provider_config};
+use super::trusting::trusting;
 use super::watch::Watch;
-use super::{Access, Keys, Role};
+use super::{Access, Keys};
 use crate::ebs::{ImageStates, InstanceStates, SnapshotStates};
 
 /// How long a connection may take to be made.
@@ -116,6 +116,11 @@ impl Aws {
         aws_sdk_ssm::Client::new(&self.config)
     }
 
+    /// What there may be at most.
+    pub(crate) fn quotas(&self) -> aws_sdk_servicequotas::Client {
+        aws_sdk_servicequotas::Client::new(&self.config)
+    }
+
     /// Secrets.
     pub(crate) fn secrets(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config)
@@ -184,7 +189,7 @@ fn web() -> SharedHttpClient {
 }
 
 async fn load(access: &Access) -> Result<(SdkConfig, String), AwsError> {
-    let web = web();
+    let web = if access.unchecked { trusting()? } else { web() };
     let files = access.config_file.as_ref().map(|file| {
         EnvConfigFiles::builder()
             .with_file(EnvConfigFileKind::Config, file)
@@ -217,10 +222,22 @@ async fn load(access: &Access) -> Result<(SdkConfig, String), AwsError> {
     if let Some(Keys { id, secret, token }) = &access.keys {
         let keys = Credentials::new(id, secret, token.clone(), None, "template");
         loader = loader.credentials_provider(keys);
-    } else if access.without_metadata {
+    }
+    let given = access.keys.is_some() || std::env::var_os("AWS_ACCESS_KEY_ID").is_some();
+    let mut second = None;
+    if let Some(code) = access.code.as_ref().filter(|_| !given)
+        && let Some(factor) = SecondFactor::of(access, files.as_ref()).await?
+    {
+        let provider = provider_config(access.region.clone(), web.clone());
+        loader = loader.credentials_provider(factor.source(files.clone(), &provider));
+        second = Some((factor, code));
+    } else if access.without_metadata && access.keys.is_none() {
         loader = loader.credentials_provider(near_credentials(access, files, web));
     }
-    let config = loader.load().await;
+    let mut config = loader.load().await;
+    if let Some((factor, code)) = second {
+        config = factor.login(access, code, config).await?;
+    }
     let region = config.region().map(|r| r.as_ref().to_owned()).ok_or_else(|| AwsError {
         hint: Some(
             "set \"region\" in the template, AWS_REGION, or a region in the profile".to_owned(),
@@ -228,33 +245,9 @@ async fn load(access: &Access) -> Result<(SdkConfig, String), AwsError> {
         ..AwsError::new("no region is given")
     })?;
     match &access.role {
-        Some(role) => Ok((assumed(role, config).await, region)),
+        Some(role) => Ok((assumed(role, config), region)),
         None => Ok((config, region)),
     }
-}
-
-/// The same with the credentials of a role.
-async fn assumed(role: &Role, config: SdkConfig) -> SdkConfig {
-    let mut provider = AssumeRoleProvider::builder(&role.arn)
-        .session_name(role.session.clone().unwrap_or_else(|| "karat".to_owned()))
-        .configure(&config);
-    if let Some(id) = &role.external_id {
-        provider = provider.external_id(id);
-    }
-    if let Some(seconds) = role.seconds {
-        provider = provider.session_length(Duration::from_secs(seconds.into()));
-    }
-    if let Some(policy) = &role.policy {
-        provider = provider.policy(policy);
-    }
-    if !role.policies.is_empty() {
-        provider = provider.policy_arns(role.policies.clone());
-    }
-    if !role.tags.is_empty() {
-        provider = provider.tags(role.tags.clone());
-    }
-    let provider = SharedCredentialsProvider::new(provider.build().await);
-    config.into_builder().credentials_provider(provider).build()
 }
 
 /// The usual chain of credentials without the metadata service.
@@ -263,9 +256,7 @@ fn near_credentials(
     files: Option<EnvConfigFiles>,
     web: SharedHttpClient,
 ) -> CredentialsProviderChain {
-    let provider = ProviderConfig::without_region()
-        .with_region(access.region.clone().map(Region::new))
-        .with_http_client(web);
+    let provider = provider_config(access.region.clone(), web);
     let mut profile = ProfileFileCredentialsProvider::builder().configure(&provider);
     if let Some(name) = &access.profile {
         profile = profile.profile_name(name);

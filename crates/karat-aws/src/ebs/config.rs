@@ -146,10 +146,6 @@ pub(crate) fn common(
 ) -> Validated {
     let (launch, network) = run.validate(cx);
     let reach = reach.validate(cx);
-    if cx.prepare.force {
-        let text = format!("-force is not supported by {} yet", cx.prepare.component);
-        cx.block_error(text).hint("remove the old image before, or choose another ami_name");
-    }
     if reach.interface == Interface::SessionManager
         && reach.ssh.is_some()
         && launch.profile.is_empty()
@@ -196,6 +192,15 @@ impl EbsConfig {
         }
         let volume_tags = (&self.run_volume_tags, self.run_volume_tag.as_slice());
         let base = common(access, self.run, self.reach, volume_tags, cx);
+        for (option, given) in
+            [("ena_support", image.ena.is_some()), ("sriov_support", image.sriov)]
+        {
+            if given && base.launch.spot.is_some() {
+                cx.error(option, format!("{option} needs a machine that can be stopped"))
+                    .detail("A spot machine cannot be.")
+                    .hint("leave it out: the image has it as the source image does");
+            }
+        }
         let product = if self.skip_create_ami { Product::Nothing } else { Product::Image };
         Validated {
             image,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::network::Place;
 use super::node;
-use super::scope::{Scope, filter, look, message, pause, say};
+use super::scope::{Scope, filter, look, look_for_all, message, pause, say};
 use super::source::SourceImage;
 use super::states::Machine;
 use crate::client::{Aws, AwsError, Explain, has_code};
@@ -87,10 +87,9 @@ impl Step for MakeGroup {
         let aws = self.scope.aws().await?;
         let name = self.scope.name();
         let what = || format!("could not delete the security group {name}");
-        let ids = match done {
-            Some(id) => vec![id],
-            None => look(cx, || self.own(&aws), &what()).await?,
-        };
+        // A second one of the name can be made while the first is not seen.
+        let mut ids = look_for_all(cx, done.as_ref(), || self.own(&aws), &what()).await?;
+        ids.extend(done.filter(|id| !ids.contains(id)));
         for id in ids {
             say(cx, format!("Deleting the security group {name}"));
             let start = tokio::time::Instant::now();

@@ -98,6 +98,7 @@ pub(crate) async fn remove_images(
 ) -> Result<(), StepError> {
     let what = || format!("could not remove the build's image from {}", aws.region);
     let own = || own_images(scope, aws);
+    // A name can be had once, so there is one image at most.
     let mut images = match id {
         Some(_) => own().await.or_fail(what())?,
         None => look(cx, own, &what()).await?,

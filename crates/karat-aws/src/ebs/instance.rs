@@ -29,13 +29,16 @@ use crate::options::{Device, Launch, UserData};
 /// How long a machine may take to start or to end.
 const STATE: Duration = Duration::from_secs(600);
 /// How long a new instance profile may take to be seen by EC2.
-const PROFILE: Duration = Duration::from_secs(120);
+pub(super) const PROFILE: Duration = Duration::from_secs(120);
 /// How long a new security group or key pair may take to be seen by who starts machines.
-const SEEN: Duration = Duration::from_secs(30);
+pub(super) const SEEN: Duration = Duration::from_secs(30);
 /// After so long a machine that is not known is none that is not seen yet.
 const UNSEEN: Duration = Duration::from_secs(10);
 /// AWS takes so many bytes of user data.
 const MOST_USER_DATA: usize = 16 * 1024;
+
+/// Types with credits.
+const BURSTABLE: [&str; 4] = ["t2.", "t3.", "t3a.", "t4g."];
 
 /// Starts the machine. Undoing terminates it and removes what it leaves.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -61,7 +64,7 @@ pub(crate) struct Encryption {
 }
 
 impl StartMachine {
-    fn user_data(&self) -> Result<Option<String>, StepError> {
+    pub(super) fn user_data(&self) -> Result<Option<String>, StepError> {
         let text = match &self.launch.user_data {
             UserData::Nothing if self.has_user_data => {
                 return Err(StepError::new(
@@ -177,6 +180,50 @@ impl StartMachine {
             .build()
     }
 
+    /// The security groups.
+    pub(super) fn groups(&self, place: &Place, cx: &StepContext) -> Result<Vec<String>, StepError> {
+        let mut groups = place.groups.clone();
+        if cx.outputs().raw(node::GROUP).is_some() {
+            groups.push(cx.output(node::GROUP)?);
+        }
+        Ok(groups)
+    }
+
+    /// The key pair.
+    pub(super) fn key_name(&self, cx: &StepContext) -> Result<Option<String>, StepError> {
+        match cx.outputs().raw(node::KEY) {
+            Some(_) => Ok(Some(cx.output::<KeyPair>(node::KEY)?.name)),
+            None => Ok(self.key_name.clone()),
+        }
+    }
+
+    /// The instance profile; empty where there is none.
+    pub(super) fn profile(&self, cx: &StepContext) -> Result<String, StepError> {
+        match cx.outputs().raw(node::PROFILE) {
+            Some(_) => cx.output(node::PROFILE),
+            None => Ok(self.launch.profile.clone()),
+        }
+    }
+
+    /// The block devices to be told of.
+    pub(super) fn mappings(
+        &self,
+        source: &SourceImage,
+        cx: &StepContext,
+    ) -> Result<Vec<BlockDeviceMapping>, StepError> {
+        let found: Found = cx.output(node::PREFLIGHT)?;
+        Ok(self.devices(source, &found.key))
+    }
+
+    /// How a burstable machine pays for bursts.
+    pub(super) fn credits(&self) -> Option<&'static str> {
+        let launch = &self.launch;
+        let spot = launch.spot.iter().flat_map(|spot| &spot.kinds);
+        let mut kinds = std::iter::once(&launch.kind).chain(spot);
+        let burstable = |kind: &String| BURSTABLE.iter().any(|t| kind.starts_with(t));
+        kinds.all(burstable).then_some(if launch.unlimited { "unlimited" } else { "standard" })
+    }
+
     /// The call, for the `nth` machine of this build: a token gives the same machine each time,
     /// even when it is gone.
     fn call(
@@ -188,22 +235,12 @@ impl StartMachine {
     {
         let source: SourceImage = cx.output(node::SOURCE)?;
         let place: Place = cx.output(node::NETWORK)?;
-        let mut groups = place.groups.clone();
-        if cx.outputs().raw(node::GROUP).is_some() {
-            groups.push(cx.output(node::GROUP)?);
-        }
-        let key_name = match cx.outputs().raw(node::KEY) {
-            Some(_) => Some(cx.output::<KeyPair>(node::KEY)?.name),
-            None => self.key_name.clone(),
-        };
+        let groups = self.groups(&place, cx)?;
         let launch = &self.launch;
         let texts = &source.texts;
         let mut volume_tags = texts.run_tags.clone();
         volume_tags.extend(texts.volume_tags.clone());
-        let profile = match cx.outputs().raw(node::PROFILE) {
-            Some(_) => cx.output(node::PROFILE)?,
-            None => launch.profile.clone(),
-        };
+        let profile = self.profile(cx)?;
         let mut call = aws
             .ec2
             .run_instances()
@@ -215,7 +252,7 @@ impl StartMachine {
                 0 => self.scope.name(),
                 nth => format!("{}-{nth}", self.scope.name()),
             })
-            .set_key_name(key_name)
+            .set_key_name(self.key_name(cx)?)
             .set_user_data(self.user_data()?)
             .ebs_optimized(launch.ebs_optimized)
             .instance_initiated_shutdown_behavior(match launch.terminates {
@@ -227,8 +264,7 @@ impl StartMachine {
             .placement(self.placement(&place))
             .tag_specifications(self.scope.specification(ResourceType::Instance, &texts.run_tags))
             .tag_specifications(self.scope.specification(ResourceType::Volume, &volume_tags));
-        let found: Found = cx.output(node::PREFLIGHT)?;
-        let mappings = self.devices(&source, &found.key);
+        let mappings = self.mappings(&source, cx)?;
         if !mappings.is_empty() {
             call = call.set_block_device_mappings(Some(mappings));
         }
@@ -243,8 +279,7 @@ impl StartMachine {
         if launch.enclave {
             call = call.enclave_options(EnclaveOptionsRequest::builder().enabled(true).build());
         }
-        if ["t2.", "t3.", "t3a.", "t4g."].iter().any(|t| launch.kind.starts_with(t)) {
-            let credits = if launch.unlimited { "unlimited" } else { "standard" };
+        if let Some(credits) = self.credits() {
             call = call.credit_specification(
                 CreditSpecificationRequest::builder().cpu_credits(credits).build(),
             );
@@ -412,8 +447,21 @@ impl Step for StartMachine {
 
     async fn run(&self, cx: &StepContext) -> Result<Machine, StepError> {
         let aws = self.scope.aws().await?;
-        say(cx, format!("Starting a machine of the type {}", self.launch.kind));
-        let started = self.start(&aws, cx).await?;
+        let started = match &self.launch.spot {
+            Some(spot) => {
+                let kinds = if spot.kinds.is_empty() {
+                    self.launch.kind.clone()
+                } else {
+                    spot.kinds.join(" or ")
+                };
+                say(cx, format!("Starting a spot machine of the type {kinds}"));
+                self.start_spot(&aws, spot, cx).await?
+            }
+            None => {
+                say(cx, format!("Starting a machine of the type {}", self.launch.kind));
+                self.start(&aws, cx).await?
+            }
+        };
         message(cx, format!("{} is starting", started.id));
         cx.fault_point("started")?;
         let patience = Patience {

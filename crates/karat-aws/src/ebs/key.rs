@@ -9,7 +9,7 @@ use karat_saga::{Step, StepContext, StepError};
 use serde::{Deserialize, Serialize};
 
 use super::node;
-use super::scope::{Scope, look, say};
+use super::scope::{Scope, look, look_for_all, say};
 use super::source::SourceImage;
 use crate::client::{Aws, AwsError, Explain, has_code};
 
@@ -96,10 +96,9 @@ impl Step for MakeKey {
     async fn undo(&self, cx: &StepContext, done: Option<KeyPair>) -> Result<(), StepError> {
         let aws = self.scope.aws().await?;
         let what = || format!("could not delete the key pair {}", self.name);
-        let names = match done {
-            Some(key) => vec![key.name],
-            None => look(cx, || self.own(&aws), &what()).await?,
-        };
+        let name = done.map(|key| key.name);
+        let mut names = look_for_all(cx, name.as_ref(), || self.own(&aws), &what()).await?;
+        names.extend(name.filter(|name| !names.contains(name)));
         if !names.is_empty() {
             say(cx, format!("Deleting the key pair {}", self.name));
         }

@@ -6,6 +6,10 @@
 //!   ─► stop ─► image ─► release ─► copy-REGION … ─► copies ─► publish
 //! ```
 //!
+//! A spot machine has `template` before `instance`, and no `stop`: it cannot be stopped.
+//! With `force_deregister` there is `retire` before `image` and `retire-REGION` before each copy;
+//! with `force_delete_snapshot` `old-snapshots` is the last.
+//!
 //! Before the image of `amazon-ebssurrogate` there are `snapshots`; `amazon-ebsvolume` ends with
 //! `volumes`. Where volumes are to stay, `keep` stands before the machine and removes them after a
 //! failure.
@@ -15,10 +19,13 @@
 //! | `config.rs` | the options; what they are proved to be |
 //! | `scope.rs` | what all steps share: access, the build's token, tags, texts |
 //! | `states.rs` | what is waited for |
-//! | `preflight.rs`, `source.rs`, `network.rs` | what is looked up before anything is made |
+//! | `preflight.rs`, `quota.rs`, `source.rs`, `network.rs` | what is looked up before anything is made |
 //! | `key.rs`, `group.rs`, `profile.rs` | what the machine needs: key pair, security group, role |
 //! | `instance.rs`, `provision.rs`, `session.rs`, `stop.rs` | the machine |
+//! | `spot.rs` | the machine as a spot machine |
+//! | `dead_man.rs` | the end of a machine that is left alone |
 //! | `image.rs`, `copies.rs`, `publish.rs` | the image, in all regions |
+//! | `retire.rs` | images that have the name already |
 //! | `surrogate.rs`, `snapshots.rs` | an image of another disk |
 //! | `volumes.rs` | disks that stay |
 //! | `artifact.rs` | what came out, and removing it |
@@ -26,6 +33,7 @@
 mod artifact;
 mod config;
 mod copies;
+mod dead_man;
 mod group;
 mod image;
 mod instance;
@@ -35,10 +43,13 @@ mod preflight;
 mod profile;
 mod provision;
 mod publish;
+mod quota;
+mod retire;
 mod scope;
 mod session;
 mod snapshots;
 mod source;
+mod spot;
 mod states;
 mod stop;
 mod surrogate;
@@ -68,9 +79,11 @@ use preflight::Preflight;
 use profile::{FindProfile, MakeProfile};
 use provision::Provision;
 use publish::Publish;
+use retire::{OldSnapshots, Retire};
 use scope::Scope;
 use snapshots::{RegisterImage, SnapshotVolumes};
 use source::{FindSource, LateTexts};
+use spot::MakeTemplate;
 use stop::{Release, StopMachine};
 use volumes::{FinishVolumes, KeepVolumes};
 
@@ -91,6 +104,7 @@ mod node {
     pub(super) const GROUP: &str = "group";
     pub(super) const FIND_PROFILE: &str = "find-profile";
     pub(super) const PROFILE: &str = "profile";
+    pub(super) const TEMPLATE: &str = "template";
     pub(super) const INSTANCE: &str = "instance";
     pub(super) const INGRESS: &str = "ingress";
     pub(super) const PROVISION: &str = "provision";
@@ -102,6 +116,13 @@ mod node {
     pub(super) const VOLUMES: &str = "volumes";
     pub(super) const COPIES: &str = "copies";
     pub(super) const PUBLISH: &str = "publish";
+    pub(super) const RETIRE: &str = "retire";
+    pub(super) const OLD_SNAPSHOTS: &str = "old-snapshots";
+
+    /// Old images of a region.
+    pub(super) fn retire(region: &str) -> String {
+        format!("retire-{region}")
+    }
 
     /// The copy in a region.
     pub(super) fn copy(region: &str) -> String {
@@ -138,6 +159,7 @@ fn register(registry: &mut StepRegistry) {
         .register::<FindProfile>()
         .register::<MakeProfile>()
         .register::<KeepVolumes>()
+        .register::<MakeTemplate>()
         .register::<StartMachine>()
         .register::<Provision>()
         .register::<StopMachine>()
@@ -148,6 +170,8 @@ fn register(registry: &mut StepRegistry) {
         .register::<Copy>()
         .register::<Release>()
         .register::<Copies>()
+        .register::<Retire>()
+        .register::<OldSnapshots>()
         .register::<Publish>();
 }
 
@@ -268,6 +292,9 @@ impl Layout<'_> {
         if v.launch_devices.iter().any(|d| d.goes_with_machine == Some(false)) {
             saga = saga.step(node::KEEP, KeepVolumes { scope: scope() });
         }
+        if v.launch.spot.is_some() {
+            saga = saga.step(node::TEMPLATE, MakeTemplate { machine: self.instance() });
+        }
         saga = saga.step(node::INSTANCE, self.instance());
         // The session manager needs no way in.
         let opens = own_group && v.reach.interface != Interface::SessionManager;
@@ -287,20 +314,40 @@ impl Layout<'_> {
             ena: v.image.ena,
             sriov: v.image.sriov,
         };
+        let retire = |region: Option<&str>| Retire {
+            scope: scope(),
+            region: region.map(str::to_owned),
+            name: v.image.name.clone(),
+        };
+        let retires = v.image.replaces && !v.image.only_copies;
+        if !matches!(v.product, Product::Nothing) && v.launch.spot.is_none() {
+            saga = saga.step(node::STOP, stop);
+        }
         saga = match &v.product {
             Product::Nothing => return saga.build(),
-            Product::Image => saga.step(node::STOP, stop).step(node::IMAGE, self.image()),
-            Product::Surrogate(surrogate) => saga
-                .step(node::STOP, stop)
-                .step(node::SNAPSHOTS, self.snapshots(surrogate))
-                .step(node::IMAGE, self.register(surrogate)),
+            Product::Image => {
+                if retires {
+                    saga = saga.step(node::RETIRE, retire(None));
+                }
+                saga.step(node::IMAGE, self.image())
+            }
+            Product::Surrogate(surrogate) => {
+                saga = saga.step(node::SNAPSHOTS, self.snapshots(surrogate));
+                if retires {
+                    saga = saga.step(node::RETIRE, retire(None));
+                }
+                saga.step(node::IMAGE, self.register(surrogate))
+            }
             Product::Volumes(volumes) => {
                 let finish = FinishVolumes { scope: scope(), volumes: volumes.clone() };
-                return saga.step(node::STOP, stop).step(node::VOLUMES, finish).build();
+                return saga.step(node::VOLUMES, finish).build();
             }
         };
         saga = saga.step(node::RELEASE, Release { scope: scope() });
         for region in &v.image.regions {
+            if v.image.replaces {
+                saga = saga.step(node::retire(region), retire(Some(region)));
+            }
             saga = saga.step(node::copy(region), self.copy(region));
         }
         if !v.image.regions.is_empty() {
@@ -312,7 +359,12 @@ impl Layout<'_> {
             image: v.image.clone(),
             tag_with_run_tags: v.tag_with_run_tags,
         };
-        saga.step(node::PUBLISH, publish).build()
+        saga = saga.step(node::PUBLISH, publish);
+        if v.image.replaces && v.image.deletes_old_snapshots {
+            let regions = v.image.regions.clone();
+            saga = saga.step(node::OLD_SNAPSHOTS, OldSnapshots { scope: scope(), regions });
+        }
+        saga.build()
     }
 
     /// The name of the image in the build's region.
@@ -369,7 +421,11 @@ impl Layout<'_> {
             check_regions: self.v.image.check_regions,
             makes_image: self.v.makes_image(),
             only_copies: self.v.image.only_copies,
+            replaces: self.v.image.replaces,
             kind: self.v.launch.kind.clone(),
+            kinds: self.v.launch.spot.as_ref().map(|s| s.kinds.clone()).unwrap_or_default(),
+            spot: self.v.launch.spot.is_some(),
+            on_host: self.v.launch.placement.tenancy == "host",
             key: self.v.image.key.clone(),
             region_keys: self.v.image.region_keys.clone(),
         }
@@ -385,6 +441,13 @@ impl Layout<'_> {
             late: LateTexts {
                 description: v.image.description.clone(),
                 run_tags: v.launch.tags.clone(),
+                spot_tags: v.launch.spot.as_ref().map(|s| s.tags.clone()).unwrap_or_default(),
+                fleet_tags: v
+                    .launch
+                    .spot
+                    .as_ref()
+                    .map(|s| s.fleet_tags.clone())
+                    .unwrap_or_default(),
                 volume_tags: v.volume_tags.clone(),
                 image_tags: v.image.tags.clone(),
                 snapshot_tags: v.image.snapshot_tags.clone(),
@@ -412,6 +475,7 @@ impl Layout<'_> {
             interface: self.v.reach.interface,
             connects: self.v.reach.ssh.is_some(),
             pause: self.v.reach.pause,
+            ends_after: self.v.launch.ends_after,
             ssh: self.v.reach.ssh.clone().map(Box::new),
         }
     }

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::LocationType;
-use futures::future::{try_join_all, try_join4};
+use futures::future::{try_join_all, try_join5};
 use karat_saga::{Step, StepContext, StepError};
 use serde::{Deserialize, Serialize};
 
+use super::quota::room;
+use super::retire::{OldImage, old_images};
 use super::scope::{Scope, filter, message};
 use crate::client::{Aws, AwsError, Explain};
 
@@ -23,7 +25,19 @@ pub(crate) struct Preflight {
     /// Whether only copies have the image's name.
     #[serde(default)]
     pub(crate) only_copies: bool,
+    /// Whether an image that has the name gives it up.
+    #[serde(default)]
+    pub(crate) replaces: bool,
     pub(crate) kind: String,
+    /// The types that a spot machine may have, where there are several.
+    #[serde(default)]
+    pub(crate) kinds: Vec<String>,
+    /// Whether it is a spot machine.
+    #[serde(default)]
+    pub(crate) spot: bool,
+    /// Whether it runs on a host of its own, which no quota of processors counts.
+    #[serde(default)]
+    pub(crate) on_host: bool,
     /// The key of the build's region; empty where it stands among the regions' keys, or is AWS's
     /// own.
     #[serde(default)]
@@ -47,6 +61,9 @@ pub(crate) struct Found {
     /// The key of the build's region; empty for AWS's own.
     #[serde(default)]
     pub(crate) key: String,
+    /// Images that have the name and give it up, by region.
+    #[serde(default)]
+    pub(crate) old: BTreeMap<String, Vec<OldImage>>,
 }
 
 impl Preflight {
@@ -60,43 +77,105 @@ impl Preflight {
         Ok(caller.account.clone())
     }
 
+    /// The types that the machine may have.
+    fn kinds(&self) -> Vec<String> {
+        if self.kinds.is_empty() { vec![self.kind.clone()] } else { self.kinds.clone() }
+    }
+
     async fn zones(&self, aws: &Aws) -> Result<Vec<String>, StepError> {
+        let kinds = self.kinds();
+        let told = kinds.join(" or ");
         let answer = aws
             .ec2
             .describe_instance_type_offerings()
             .location_type(LocationType::AvailabilityZone)
-            .filters(filter("instance-type", [self.kind.clone()]))
+            .filters(filter("instance-type", kinds))
             .send()
             .await
-            .or_fail(format!("could not ask where {} is offered", self.kind))?;
+            .or_fail(format!("could not ask where {told} is offered"))?;
         let offers = answer.instance_type_offerings().iter();
         let zones: BTreeSet<String> =
             offers.filter_map(|o| o.location().map(str::to_owned)).collect();
         if zones.is_empty() {
-            return Err(StepError::new(format!("{} is not offered in {}", self.kind, aws.region))
+            return Err(StepError::new(format!("{told} is not offered in {}", aws.region))
                 .with_hint("choose another instance_type or region"));
         }
         Ok(zones.into_iter().collect())
     }
 
-    async fn names(&self, aws: &Aws, copies: &[String]) -> Result<(), StepError> {
-        if !self.makes_image {
+    /// Whether the quota has room for the machine. Who may not look is told only when it starts.
+    async fn room(&self, aws: &Aws, cx: &StepContext) -> Result<(), StepError> {
+        if self.on_host {
             return Ok(());
+        }
+        let kinds = self.kinds();
+        match room(aws, &kinds, self.spot).await {
+            Ok(Some(room)) if !room.is_enough() => Err(StepError::new(format!(
+                "{} needs {} vCPUs, and of the {} that the account may have in {} {} are in use",
+                kinds.join(" or "),
+                room.needed,
+                room.allowed,
+                aws.region,
+                room.used
+            ))
+            .with_hint("ask AWS for a higher quota, choose a smaller instance_type, or wait")),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                message(cx, format!("the quota of vCPUs could not be looked at: {error}"));
+                Ok(())
+            }
+        }
+    }
+
+    async fn names(
+        &self,
+        aws: &Aws,
+        copies: &[String],
+        cx: &StepContext,
+    ) -> Result<BTreeMap<String, Vec<OldImage>>, StepError> {
+        if !self.makes_image {
+            return Ok(BTreeMap::new());
         }
         if self.check_regions && !copies.is_empty() {
             self.regions(aws, copies).await?;
         }
         let own = Some(&aws.region).filter(|_| !self.only_copies);
         let all = own.into_iter().chain(copies);
+        if self.replaces {
+            let old = try_join_all(all.map(|region| self.old_in(region, cx))).await?;
+            return Ok(old.into_iter().filter(|(_, images)| !images.is_empty()).collect());
+        }
         let taken = try_join_all(all.map(|region| self.name_in(region))).await?;
         let taken: Vec<String> = taken.into_iter().flatten().collect();
         if taken.is_empty() {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
         Err(StepError::new(format!(
             "the name \"{}\" is taken: {}", self.image_name, taken.join(", ")
         ))
-        .with_hint("an account has one image of a name in a region; choose another ami_name, for example with {{timestamp}} in it, or remove the old image"))
+        .with_hint("an account has one image of a name in a region; choose another ami_name, for example with {{timestamp}} in it, or set force_deregister = true to replace the old image"))
+    }
+
+    /// The images of a region that have the name and are to give it up.
+    async fn old_in(
+        &self,
+        region: &str,
+        cx: &StepContext,
+    ) -> Result<(String, Vec<OldImage>), StepError> {
+        let aws = self.scope.aws_in(region).await?;
+        let old = old_images(&aws, &self.image_name, &self.scope.token).await;
+        let old = old.or_fail(format!("could not ask which image has the name in {region}"))?;
+        for image in &old {
+            if image.protected {
+                return Err(StepError::new(format!(
+                    "{} in {region} has the name \"{}\" and is protected from being deregistered",
+                    image.id, self.image_name
+                ))
+                .with_hint("take its protection away, or choose another ami_name"));
+            }
+            message(cx, format!("{} in {region} has the name and will be replaced", image.id));
+        }
+        Ok((region.to_owned(), old))
     }
 
     async fn regions(&self, aws: &Aws, copies: &[String]) -> Result<(), StepError> {
@@ -198,12 +277,13 @@ impl Step for Preflight {
         let aws = self.scope.aws().await?;
         let copies: Vec<String> =
             self.regions.iter().filter(|r| **r != aws.region).cloned().collect();
-        let named = self.names(&aws, &copies);
+        let named = self.names(&aws, &copies, cx);
         let keys = self.keys(&aws, &copies, cx);
-        let work = try_join4(self.caller(&aws, cx), self.zones(&aws), named, keys);
-        let (account, zones, (), ()) = cx.unless_cancelled(work).await??;
+        let room = self.room(&aws, cx);
+        let work = try_join5(self.caller(&aws, cx), self.zones(&aws), named, keys, room);
+        let (account, zones, old, (), ()) = cx.unless_cancelled(work).await??;
         let key = self.key_of(&aws.region, true).unwrap_or_default().to_owned();
-        Ok(Found { region: aws.region.clone(), account, copies, zones, key })
+        Ok(Found { region: aws.region.clone(), account, copies, zones, key, old })
     }
 
     async fn undo(&self, _: &StepContext, _: Option<Found>) -> Result<(), StepError> {

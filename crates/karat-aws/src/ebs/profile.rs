@@ -1,11 +1,13 @@
 //! Step `profile`: an instance profile that is there, or one with a role made for this build.
 
+use std::time::Duration;
+
 use aws_sdk_iam::types::Tag;
 use karat_saga::{Step, StepContext, StepError};
 use serde::{Deserialize, Serialize};
 
 use super::node;
-use super::scope::{Scope, say};
+use super::scope::{Scope, UNSEEN, pause, say};
 use super::source::SourceImage;
 use crate::client::{Aws, AwsError, Explain, has_code};
 
@@ -71,13 +73,16 @@ impl MakeProfile {
         }
     }
 
-    async fn remove(&self, aws: &Aws) -> Result<(), AwsError> {
+    /// Removes both; tells whether both were seen.
+    async fn remove(&self, aws: &Aws) -> Result<bool, AwsError> {
         let (iam, name) = (aws.iam(), self.scope.name());
+        let mut seen = true;
         macro_rules! gone {
             ($call:expr) => {
                 match $call.send().await {
                     Err(e) if !has_code(&e, GONE) => return Err(e.into()),
-                    _ => {}
+                    Err(_) => seen = false,
+                    Ok(_) => {}
                 }
             };
         }
@@ -87,7 +92,7 @@ impl MakeProfile {
         gone!(iam.delete_instance_profile().instance_profile_name(&name));
         gone!(iam.delete_role_policy().role_name(&name).policy_name(&name));
         gone!(iam.delete_role().role_name(&name));
-        Ok(())
+        Ok(seen)
     }
 }
 
@@ -117,7 +122,15 @@ impl Step for MakeProfile {
         let aws = self.scope.aws().await?;
         let name = self.scope.name();
         say(cx, format!("Deleting the role and instance profile {name}"));
-        self.remove(&aws).await.or_fail(format!("could not delete the instance profile {name}"))
+        let begun = tokio::time::Instant::now();
+        loop {
+            let what = format!("could not delete the instance profile {name}");
+            let all = self.remove(&aws).await.or_fail(what)?;
+            if all || begun.elapsed() >= UNSEEN {
+                return Ok(());
+            }
+            pause(cx, Duration::from_secs(1)).await?;
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use karat_ssh::{SeenHostKeys, Session, SshCommunicator, SshConfig, Way};
 use karat_value::Value;
 use serde::{Deserialize, Serialize};
 
+use super::dead_man::DeadMan;
 use super::key::KeyPair;
 use super::node;
 use super::preflight::Found;
@@ -35,6 +36,9 @@ pub(crate) struct Provision {
     /// How long to wait before a session of the session manager is opened.
     #[serde(default)]
     pub(crate) pause: Duration,
+    /// After which time without a word from here the machine ends.
+    #[serde(default)]
+    pub(crate) ends_after: Option<Duration>,
     /// How to log in may hold secrets, so it is not stored.
     #[serde(skip)]
     pub(crate) ssh: Option<Box<SshConfig>>,
@@ -209,6 +213,27 @@ impl Provision {
     }
 }
 
+/// Does the work while the machine's timer is set anew.
+async fn guarded(
+    switch: &DeadMan,
+    work: impl Future<Output = Result<(), StepError>>,
+    cx: &StepContext,
+) -> Result<(), StepError> {
+    if !cx.unless_cancelled(switch.set()).await? {
+        message(
+            cx,
+            "the machine takes no timer: if this program is killed, it runs on until karat recover removes it",
+        );
+        return work.await;
+    }
+    tokio::select! {
+        done = work => done?,
+        never = switch.keep() => match never {},
+    }
+    switch.remove().await;
+    Ok(())
+}
+
 /// Fingerprints on a console: those that cloud-init prints between its marks.
 fn fingerprints(console: &str) -> Vec<String> {
     let marked = console.split_once("-----BEGIN SSH HOST KEY FINGERPRINTS-----");
@@ -242,7 +267,15 @@ impl Step for Provision {
         generated.insert("SSHPrivateKeyFile".into(), text(&config.ssh_private_key_file));
         generated.insert("SSHAgentAuth".into(), Value::bool(config.ssh_agent_auth));
         let communicator: Arc<dyn Communicator> = Arc::new(SshCommunicator(session.clone()));
-        hook.provision(communicator, generated, cx.token()).await?;
+        // A given address can be any machine's.
+        let own = self.ssh.as_ref().is_some_and(|ssh| ssh.ssh_host.is_empty());
+        let after = self.ends_after.filter(|_| own);
+        let switch = after.map(|after| DeadMan::new(Arc::clone(&communicator), after));
+        let work = hook.provision(communicator, generated, cx.token());
+        match &switch {
+            Some(switch) => guarded(switch, work, cx).await?,
+            None => work.await?,
+        }
         if config.ssh_clear_authorized_keys {
             let cleared = session.clear_authorized_keys(cx.token()).await;
             cleared.map_err(|e| {

@@ -120,7 +120,7 @@ pub(crate) async fn pause(cx: &StepContext, time: Duration) -> Result<(), StepEr
 }
 
 /// How long what was just made may not be seen by calls that look for it.
-const UNSEEN: Duration = Duration::from_secs(5);
+pub(crate) const UNSEEN: Duration = Duration::from_secs(5);
 
 /// Looks for what a call made whose answer is not known, until something is seen: it may not be at
 /// first, though it is there.
@@ -139,6 +139,30 @@ where
             return Ok(found);
         }
         pause(cx, Duration::from_secs(1)).await?;
+    }
+}
+
+/// Looks for all that a call made, which may be more than one where answers were lost and nothing
+/// hindered a second: until `newest`, what the last answer told of, is seen, and so all before it;
+/// where no answer came, for as long as something may not be seen.
+pub(crate) async fn look_for_all<T, F>(
+    cx: &StepContext,
+    newest: Option<&T>,
+    mut ask: impl FnMut() -> F,
+    what: &str,
+) -> Result<Vec<T>, StepError>
+where
+    T: PartialEq,
+    F: Future<Output = Result<Vec<T>, AwsError>>,
+{
+    let begun = tokio::time::Instant::now();
+    loop {
+        let found = ask().await.or_fail(what)?;
+        let is_all = newest.is_some_and(|newest| found.contains(newest));
+        if is_all || begun.elapsed() >= UNSEEN {
+            return Ok(found);
+        }
+        pause(cx, Duration::from_millis(500)).await?;
     }
 }
 

@@ -31,6 +31,10 @@ pub(crate) struct LateTexts {
     pub(crate) volume_tags: Tags,
     pub(crate) image_tags: Tags,
     pub(crate) snapshot_tags: Tags,
+    #[serde(default)]
+    pub(crate) spot_tags: Tags,
+    #[serde(default)]
+    pub(crate) fleet_tags: Tags,
 }
 
 /// The image to start from.
@@ -203,6 +207,8 @@ impl Step for FindSource {
             volume_tags: texts.tags("run_volume_tags", &late.volume_tags)?,
             image_tags: texts.tags("tags", &late.image_tags)?,
             snapshot_tags: texts.tags("snapshot_tags", &late.snapshot_tags)?,
+            spot_tags: texts.tags("spot_tags", &late.spot_tags)?,
+            fleet_tags: texts.tags("fleet_tags", &late.fleet_tags)?,
         };
         Ok(source)
     }

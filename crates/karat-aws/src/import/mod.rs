@@ -52,8 +52,10 @@ pub struct Import {
     pub boot_mode: String,
     /// Whether it is encrypted.
     pub encrypt: bool,
-    /// The key that it is encrypted with, where that is not AWS's own.
+    /// The key that it is encrypted with in the first region, where that is not AWS's own.
     pub key: String,
+    /// The keys of copies by region, where they are not AWS's own. They are encrypted, then.
+    pub keys: BTreeMap<String, String>,
     /// A snapshot: only blocks that differ from it are sent.
     pub parent: Option<String>,
     /// Tags of the image and its snapshots.
@@ -102,7 +104,18 @@ impl Import {
         say: Say<'_>,
         cancel: &CancellationToken,
     ) -> Result<Imported, ComponentError> {
-        let work = self.work(say, cancel).await?;
+        let access = self.access();
+        self.run_as(&access, say, cancel).await
+    }
+
+    /// The same, reaching AWS in a given way.
+    pub(crate) async fn run_as(
+        &self,
+        access: &Access,
+        say: Say<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Imported, ComponentError> {
+        let work = self.work(access, say, cancel).await?;
         work.check_names().await?;
         let disk = Disk::open(&self.disk, &self.state_dir)?;
         let mut done = Imported { blocks: disk.blocks(), ..Imported::default() };
@@ -125,7 +138,7 @@ impl Import {
         say: Say<'_>,
         cancel: &CancellationToken,
     ) -> Result<bool, ComponentError> {
-        let work = self.work(say, cancel).await?;
+        let work = self.work(&self.access(), say, cancel).await?;
         let place = Record::path(&self.state_dir, &self.key_of(&work.aws));
         let Some(record) = place.read() else { return Ok(false) };
         work.remove_images(&record.token).await;
@@ -134,14 +147,19 @@ impl Import {
         Ok(true)
     }
 
+    /// How AWS is reached where nothing is said but the region.
+    fn access(&self) -> Access {
+        let region = self.regions.first().cloned();
+        Access { region, attempts: 10, ..Access::default() }
+    }
+
     async fn work<'a>(
         &'a self,
+        access: &Access,
         say: Say<'a>,
         cancel: &'a CancellationToken,
     ) -> Result<Work<'a>, ComponentError> {
-        let region = self.regions.first().cloned();
-        let access = Access { region, attempts: 10, ..Access::default() };
-        let aws = Aws::connect(&access).await.or_tell("could not reach AWS")?;
+        let aws = Aws::connect(access).await.or_tell("could not reach AWS")?;
         Ok(Work { import: self, aws, say, cancel })
     }
 
@@ -327,6 +345,7 @@ impl Work<'_> {
 
     async fn copy(&self, aws: &Aws, token: &str, id: &str) -> Result<String, ComponentError> {
         let import = self.import;
+        let key = import.keys.get(&aws.region).filter(|key| !key.is_empty()).cloned();
         let ask = aws
             .ec2
             .copy_image()
@@ -335,7 +354,8 @@ impl Work<'_> {
             .source_image_id(id)
             .source_region(&self.aws.region)
             .client_token(format!("{token}-{}", aws.region))
-            .set_encrypted(import.encrypt.then_some(true))
+            .set_encrypted((import.encrypt || key.is_some()).then_some(true))
+            .set_kms_key_id(key)
             .tag_specifications(self.specification(ResourceType::Image, token))
             .tag_specifications(self.specification(ResourceType::Snapshot, token))
             .send();

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use karat_component::ValidateContext;
 use karat_config::Config;
 
-use super::not_yet;
-use crate::client::{Access, Keys, Role};
+use crate::client::{Access, Code, Keys, Role};
 
 /// Reaches AWS: region, credentials, endpoints, retries.
 #[derive(Clone, Debug, Config)]
@@ -40,13 +39,14 @@ pub struct AccessConfig {
     /// `sts:DecodeAuthorizationMessage`.
     #[option(default = false, volatile)]
     pub decode_authorization_messages: bool,
-    /// Whether certificates of AWS's servers are taken unchecked. Not supported yet.
+    /// Whether certificates of AWS's servers are taken unchecked.
     #[option(default = false, volatile)]
     pub insecure_skip_tls_verify: bool,
     /// How often a call is tried at most; 0 stands for 10.
     #[option(default = 0, volatile)]
     pub max_retries: u32,
-    /// The code of a second factor, for a role that asks for one. Not supported yet.
+    /// The code of a second factor, for the role of a profile with `mfa_serial`. It is good for one
+    /// login, which lasts as long as the profile's `duration_seconds` say.
     #[option(default = "", secret)]
     pub mfa_code: String,
     /// Whether the metadata service is left alone when credentials or a region are looked for.
@@ -88,8 +88,7 @@ pub struct AssumeRoleConfig {
     pub session_name: String,
     /// The session's tags.
     pub tags: BTreeMap<String, String>,
-    /// Keys of the tags that are handed on when the session assumes a further role. Not supported
-    /// yet.
+    /// Keys of the tags that are handed on when the session assumes a further role.
     pub transitive_tag_keys: Vec<String>,
 }
 
@@ -148,10 +147,6 @@ impl AccessConfig {
                 ))
                 .hint("write it like \"http://localhost:4566\"");
         }
-        let hint = "SSL_CERT_FILE names a file of certificates to trust";
-        not_yet(cx, "insecure_skip_tls_verify", self.insecure_skip_tls_verify, hint);
-        let hint = "get session credentials with the aws command and use those";
-        not_yet(cx, "mfa_code", !self.mfa_code.is_empty(), hint);
         if self.vault_aws_engine.is_some() {
             cx.error("vault_aws_engine", "\"vault_aws_engine\" is not supported").hint(
                 "use a profile, a role, or the function vault() for access_key and secret_key",
@@ -190,6 +185,8 @@ impl AccessConfig {
             role: self.assume_role.as_ref().map(AssumeRoleConfig::role),
             has_keys: keys.is_some(),
             keys,
+            code: text(&self.mfa_code).map(Code),
+            unchecked: self.insecure_skip_tls_verify,
             delay_seconds: polling.delay_seconds,
             max_attempts: polling.max_attempts,
         }
@@ -203,9 +200,12 @@ impl AssumeRoleConfig {
                 .detail(format!("\"{}\" does not begin with \"arn:\".", self.role_arn))
                 .hint("write it like \"arn:aws:iam::123456789012:role/build\"");
         }
-        if !self.transitive_tag_keys.is_empty() {
-            let text = "\"transitive_tag_keys\" of assume_role is not supported yet";
-            cx.error("assume_role", text);
+        for key in self.transitive_tag_keys.iter().filter(|key| !self.tags.contains_key(*key)) {
+            cx.error(
+                "assume_role",
+                format!("\"{key}\" of transitive_tag_keys is not among the tags"),
+            )
+            .hint("transitive_tag_keys names keys of tags that the session has");
         }
         if self.duration_seconds.is_some_and(|s| !(900..=43_200).contains(&s)) {
             cx.error("assume_role", "duration_seconds is out of bounds")
@@ -223,6 +223,7 @@ impl AssumeRoleConfig {
             policy: text(&self.policy),
             policies: self.policy_arns.clone(),
             tags: self.tags.clone(),
+            transitive: self.transitive_tag_keys.clone(),
         }
     }
 }

@@ -7,7 +7,6 @@ use karat_component::ValidateContext;
 use karat_config::{Config, NameRules};
 use serde::{Deserialize, Serialize};
 
-use super::not_yet;
 use super::tags::{TagConfig, Tags, merged, pairs};
 
 /// The image: its name, where it is copied to, who may use it.
@@ -61,10 +60,13 @@ pub struct AmiConfig {
     /// Whether the image supports enhanced networking by an Intel 82599.
     #[option(default = false)]
     pub sriov_support: bool,
-    /// Whether an image of the same name is taken away. Not supported yet.
+    /// Whether an image of the same name is replaced, in all regions; `-force` means the same. The
+    /// old one is deregistered just before the call that makes the new one, since a name is in use
+    /// once; if that fails, it is registered again.
     #[option(default = false)]
     pub force_deregister: bool,
-    /// Whether the snapshots of an image that is taken away go too. Not supported yet.
+    /// Whether the snapshots of an image that is replaced go too, once the build has succeeded.
+    /// Means nothing without `force_deregister`.
     #[option(default = false)]
     pub force_delete_snapshot: bool,
     /// Whether the image is encrypted. The build's own volumes are, then, so that no further copy
@@ -125,6 +127,12 @@ pub(crate) struct Image {
     /// Whether the image goes and its copies stay.
     #[serde(default)]
     pub(crate) only_copies: bool,
+    /// Whether an image that has the name gives it up.
+    #[serde(default)]
+    pub(crate) replaces: bool,
+    /// Whether that one's snapshots go, too.
+    #[serde(default)]
+    pub(crate) deletes_old_snapshots: bool,
     pub(crate) tags: Tags,
     pub(crate) snapshot_tags: Tags,
     pub(crate) ena: Option<bool>,
@@ -186,9 +194,6 @@ impl AmiConfig {
             cx.error("skip_save_build_region", "no image would be left")
                 .hint("name the regions of its copies in ami_regions");
         }
-        let hint = "remove the old image before, or choose a name with {{timestamp}} in it";
-        not_yet(cx, "force_deregister", self.force_deregister, hint);
-        not_yet(cx, "force_delete_snapshot", self.force_delete_snapshot, "");
         late("ami_description", &self.ami_description, cx);
         // A key says that there is to be encryption.
         let with_key = !self.kms_key_id.is_empty() || !self.region_kms_key_ids.is_empty();
@@ -215,6 +220,8 @@ impl AmiConfig {
             check_regions: !self.skip_region_validation,
             copy_minutes: self.snapshot_copy_duration_minutes,
             only_copies: self.skip_save_build_region,
+            replaces: self.force_deregister || cx.prepare.force,
+            deletes_old_snapshots: self.force_delete_snapshot,
             ena: self.ena_support,
             sriov: self.sriov_support,
             encrypt: self.encrypt_boot.or(with_key.then_some(true)),

@@ -29,7 +29,7 @@ pub use tags::{FilterConfig, TagConfig, VolumeTagConfig};
 pub(crate) use ami::Image;
 pub(crate) use device::Device;
 pub(crate) use reach::{Interface, Reach};
-pub(crate) use run::{ImageFilter, Launch, Network, Source, UserData};
+pub(crate) use run::{ImageFilter, Launch, Network, Source, Spot, UserData};
 pub(crate) use tags::{Tags, merged, pairs, volume_pairs};
 
 use karat_component::ValidateContext;

@@ -3,11 +3,22 @@
 use std::collections::BTreeMap;
 
 use karat_component::ValidateContext;
-use karat_config::Config;
+use karat_config::{Config, Duration};
 use serde::{Deserialize, Serialize};
 
-use super::not_yet;
 use super::tags::{FilterConfig, TagConfig, Tags, filters, merged, pairs};
+
+/// How AWS chooses among what there is of spot machines.
+const STRATEGIES: [&str; 5] = [
+    "lowest-price",
+    "diversified",
+    "capacity-optimized",
+    "capacity-optimized-prioritized",
+    "price-capacity-optimized",
+];
+
+/// The shortest time after which a machine may end that nobody speaks to.
+const SHORTEST: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// The machine that builds.
 #[derive(Clone, Debug, Config)]
@@ -84,6 +95,11 @@ pub struct RunConfig {
     /// terminated, unless `disable_stop_instance` is set.
     #[option(default = "", volatile)]
     pub shutdown_behavior: String,
+    /// After so long without a word from this program the machine shuts itself down, which
+    /// terminates it: what a killed build leaves does not run on. `0s` for never. Machines that a
+    /// shutdown does not terminate, and those that are not reached by ssh, run on.
+    #[option(default = "1h", volatile)]
+    pub terminate_after: Duration,
     /// Whether the machine stops by itself, or a provisioner stops it.
     #[option(default = false)]
     pub disable_stop_instance: bool,
@@ -117,28 +133,31 @@ pub struct RunConfig {
     /// Licences that the machine uses.
     #[option(blocks)]
     pub license_specifications: Vec<LicenseConfig>,
-    /// The most to be paid for a spot machine, or `auto`. Not supported yet.
+    /// The most to be paid for a spot machine in an hour, in dollars, or `auto` for the price on
+    /// demand. With it the machine is a spot machine. Such a machine cannot be stopped: AWS starts
+    /// it anew to capture it.
     #[option(default = "", volatile)]
     pub spot_price: String,
-    /// Types that a spot machine may have. Not supported yet.
+    /// Types that a spot machine may have, instead of `instance_type`.
     #[option(volatile)]
     pub spot_instance_types: Vec<String>,
-    /// How a spot machine is chosen. Not supported yet.
+    /// How a spot machine is chosen: `lowest-price`, `diversified`, `capacity-optimized`,
+    /// `capacity-optimized-prioritized` or `price-capacity-optimized`.
     #[option(default = "", volatile)]
     pub spot_allocation_strategy: String,
-    /// One of the `spot_tags`. Not supported yet.
+    /// One of the `spot_tags`.
     #[option(blocks)]
     pub spot_tag: Vec<TagConfig>,
-    /// Tags of the spot request. Not supported yet.
+    /// Tags of the spot request and its launch template. `{{ .SourceAMI }}` and its kin can be used.
     #[option(late)]
     pub spot_tags: BTreeMap<String, String>,
-    /// One of the `fleet_tags`. Not supported yet.
+    /// One of the `fleet_tags`.
     #[option(blocks)]
     pub fleet_tag: Vec<TagConfig>,
-    /// Tags of the fleet. Not supported yet.
+    /// Tags of the fleet. `{{ .SourceAMI }}` and its kin can be used.
     #[option(late)]
     pub fleet_tags: BTreeMap<String, String>,
-    /// Minutes that a spot machine is kept. AWS offers it no more.
+    /// Minutes that a spot machine is kept. AWS offers it no more, so it has no meaning.
     #[option(default = 0, volatile, deprecated = "AWS does not offer it any more")]
     pub block_duration_minutes: i64,
     /// Has no meaning.
@@ -310,6 +329,9 @@ pub(crate) type Policy = String;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Launch {
     pub(crate) kind: String,
+    /// Whether it is a spot machine, and which.
+    #[serde(default)]
+    pub(crate) spot: Option<Spot>,
     pub(crate) source: Source,
     pub(crate) profile: String,
     pub(crate) check_profile: bool,
@@ -317,6 +339,9 @@ pub(crate) struct Launch {
     pub(crate) tags: Tags,
     pub(crate) metadata: Metadata,
     pub(crate) terminates: bool,
+    /// After which time without a word from here it terminates itself.
+    #[serde(default)]
+    pub(crate) ends_after: Option<std::time::Duration>,
     pub(crate) stops_itself: bool,
     pub(crate) ebs_optimized: bool,
     pub(crate) enclave: bool,
@@ -327,6 +352,18 @@ pub(crate) struct Launch {
     /// May hold secrets, so it is not stored.
     #[serde(skip)]
     pub(crate) user_data: UserData,
+}
+
+/// A spot machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Spot {
+    /// The most to be paid; that on demand without.
+    pub(crate) price: Option<String>,
+    /// The types that it may have, where there are several.
+    pub(crate) kinds: Vec<String>,
+    pub(crate) strategy: String,
+    pub(crate) tags: Tags,
+    pub(crate) fleet_tags: Tags,
 }
 
 /// What the machine is told at its start.
@@ -368,7 +405,7 @@ impl RunConfig {
     pub(crate) fn validate(self, cx: &mut ValidateContext<'_>) -> (Launch, Network) {
         let source = self.source(cx);
         self.check_type(cx);
-        self.check_spot(cx);
+        let spot = self.spot(cx);
         let network = self.network(cx);
         let (reservation, placement) = (self.reservation(cx), self.placement(cx));
         let metadata = self.metadata(cx);
@@ -387,6 +424,12 @@ impl RunConfig {
             )
             .hint("leave shutdown_behavior out where disable_stop_instance is set");
         }
+        let after = self.terminate_after.0;
+        if !after.is_zero() && after < SHORTEST {
+            cx.error("terminate_after", "terminate_after is too short")
+                .detail("The machine is told to wait on every third of it.")
+                .hint("use one minute or more, or \"0s\" for never");
+        }
         let policy = self.policy(cx);
         let profile = !self.iam_instance_profile.is_empty() && cx.is_known("iam_instance_profile");
         if policy.is_some() && profile {
@@ -400,18 +443,24 @@ impl RunConfig {
         let tags = merged("run_tags", &self.run_tags, pairs(&self.run_tag), cx);
         let licences = self.license_specifications.into_iter();
         let licences = licences.filter_map(|l| l.license_configuration_request);
+        let terminates = match self.shutdown_behavior.as_str() {
+            "" => spot.is_some() || !self.disable_stop_instance,
+            given => given == "terminate",
+        };
         let launch = Launch {
-            kind: self.instance_type,
+            kind: match self.instance_type.is_empty() {
+                true => self.spot_instance_types.into_iter().next().unwrap_or_default(),
+                false => self.instance_type,
+            },
+            spot,
             source,
             profile: self.iam_instance_profile,
             check_profile: !self.skip_profile_validation,
             policy,
             tags,
             metadata,
-            terminates: match self.shutdown_behavior.as_str() {
-                "" => !self.disable_stop_instance,
-                given => given == "terminate",
-            },
+            terminates,
+            ends_after: Some(after).filter(|after| terminates && !after.is_zero()),
             stops_itself: self.disable_stop_instance,
             ebs_optimized: self.ebs_optimized,
             enclave: self.enable_nitro_enclave,
@@ -487,18 +536,70 @@ impl RunConfig {
         }
     }
 
-    fn check_spot(&self, cx: &mut ValidateContext<'_>) {
-        let hint = "remove it: the machine is started on demand";
-        let spot = !matches!(&*self.spot_price, "" | "0");
-        not_yet(cx, "spot_price", spot, hint);
-        not_yet(cx, "spot_instance_types", !self.spot_instance_types.is_empty(), hint);
-        not_yet(cx, "spot_allocation_strategy", !self.spot_allocation_strategy.is_empty(), hint);
-        not_yet(cx, "spot_tags", !self.spot_tags.is_empty(), hint);
-        not_yet(cx, "spot_tag", !self.spot_tag.is_empty(), hint);
-        not_yet(cx, "fleet_tags", !self.fleet_tags.is_empty(), hint);
-        not_yet(cx, "fleet_tag", !self.fleet_tag.is_empty(), hint);
-        not_yet(cx, "block_duration_minutes", self.block_duration_minutes != 0, hint);
-        not_yet(cx, "spot_price_auto_product", !self.spot_price_auto_product.is_empty(), hint);
+    fn spot(&self, cx: &mut ValidateContext<'_>) -> Option<Spot> {
+        let priced = !matches!(&*self.spot_price, "" | "0");
+        let is_spot = priced || !self.spot_instance_types.is_empty();
+        let tags = merged("spot_tags", &self.spot_tags, pairs(&self.spot_tag), cx);
+        let fleet_tags = merged("fleet_tags", &self.fleet_tags, pairs(&self.fleet_tag), cx);
+        if self.block_duration_minutes % 60 != 0 {
+            cx.error("block_duration_minutes", "block_duration_minutes must be multiple of 60");
+        }
+        let strategy = &self.spot_allocation_strategy;
+        if !strategy.is_empty() && !STRATEGIES.contains(&strategy.as_str()) {
+            cx.error(
+                "spot_allocation_strategy",
+                format!("Unknown spot_allocation_strategy: {strategy}"),
+            )
+            .hint(format!("use one of {}", STRATEGIES.join(", ")));
+        }
+        let known = cx.is_known("spot_price");
+        if !is_spot {
+            for (option, given) in [
+                ("spot_tags", !tags.is_empty()),
+                ("fleet_tags", !fleet_tags.is_empty()),
+                ("spot_allocation_strategy", !strategy.is_empty()),
+            ] {
+                if given && known {
+                    let text =
+                        format!("{option} should not be set when not requesting a spot instance");
+                    cx.error(option, text).hint("set spot_price = \"auto\"");
+                }
+            }
+            return None;
+        }
+        if priced && self.spot_price != "auto" && self.spot_price.parse::<f64>().is_err() && known {
+            cx.error("spot_price", format!("\"{}\" is not a price", self.spot_price))
+                .hint("write dollars for an hour like \"0.05\", or \"auto\"");
+        }
+        let unlimited = self.enable_unlimited_credits || self.enable_t2_unlimited;
+        for (option, given, text) in [
+            (
+                "enable_nitro_enclave",
+                self.enable_nitro_enclave,
+                "Nitro Enclave cannot be used in conjunction with Spot Instances",
+            ),
+            (
+                "enable_unlimited_credits",
+                unlimited && self.instance_type.starts_with("t2."),
+                "Unlimited credits cannot be used in conjunction with Spot Instances",
+            ),
+            (
+                "shutdown_behavior",
+                self.shutdown_behavior == "stop",
+                "a spot machine cannot be stopped",
+            ),
+        ] {
+            if given {
+                cx.error(option, text);
+            }
+        }
+        Some(Spot {
+            price: Some(self.spot_price.clone()).filter(|p| priced && p != "auto"),
+            kinds: self.spot_instance_types.clone(),
+            strategy: strategy.clone(),
+            tags,
+            fleet_tags,
+        })
     }
 
     fn network(&self, cx: &mut ValidateContext<'_>) -> Network {

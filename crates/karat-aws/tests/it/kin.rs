@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use crate::build::{Build, told};
 use crate::lab::{Lab, quick};
 
-fn surrogate(lab: &Lab, name: &str) -> Json {
+pub(crate) fn surrogate(lab: &Lab, name: &str) -> Json {
     let mut options = lab.options(name);
     let more = json!({
         "ami_virtualization_type": "hvm",

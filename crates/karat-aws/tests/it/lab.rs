@@ -108,7 +108,7 @@ impl Lab {
     }
 
     /// Waits until what each region has from the start is seen.
-    async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         let begun = tokio::time::Instant::now();
         for region in REGIONS {
             let ec2 = self.client(region);
@@ -313,6 +313,72 @@ async fn an_answer_that_is_lost_makes_nothing_twice() {
         assert_eq!(lab.litter(), [] as [&str; 0], "{call}");
         assert_eq!(lab.images(), 2 * (number + 1), "{call}: {:#?}", lab.left());
     }
+}
+
+/// The answer is lost, and what was made is not seen at first.
+#[tokio::test]
+async fn what_is_not_seen_at_first_is_found() {
+    let calls = [
+        "ec2:CreateSecurityGroup",
+        "iam:CreateRole",
+        "iam:CreateInstanceProfile",
+        "ec2:RunInstances",
+        "ec2:CreateImage",
+        "ec2:CopyImage",
+    ];
+    let runs = calls.iter().enumerate().map(|(number, call)| async move {
+        let lab = Lab::start(quick()).await;
+        lab.fault(json!({ "kind": Kind::Stale, "delay_ms": 2000 }));
+        lab.settle().await;
+        lab.fault(json!({ "kind": Kind::LostResponse, "calls": call, "count": 1 }));
+        let build = Build::new(&lab.options("web"), &format!("09stale{number}"));
+        build.run("").await.unwrap_or_else(|e| panic!("{call}: {}", told(&e)));
+        assert_eq!(lab.litter(), [] as [&str; 0], "{call}");
+        assert_eq!(lab.images(), 2, "{call}: {:#?}", lab.left());
+        // Now without the end: what the call made goes, though it is not seen.
+        lab.fault(json!({ "kind": Kind::LostResponse, "calls": call, "count": 50 }));
+        let mut options = lab.options("other");
+        options["max_retries"] = json!(1);
+        let build = Build::new(&options, &format!("09gone{number}"));
+        let failure = match build.run("").await {
+            Ok(_) => panic!("{call}: it succeeded"),
+            Err(failure) => failure,
+        };
+        assert_eq!(failure.ending, Ending::Undone, "{call}: {}", told(&failure));
+        assert_eq!(lab.litter(), [] as [&str; 0], "{call}");
+        assert_eq!(lab.images(), 2, "{call}: {:#?}", lab.left());
+    });
+    futures::future::join_all(runs).await;
+}
+
+/// The same of a key pair, in builds that cannot log in.
+#[tokio::test]
+async fn a_key_pair_that_is_not_seen_at_first_goes() {
+    let runs = [1, 50].into_iter().map(|count| async move {
+        let lab = Lab::start(quick()).await;
+        lab.fault(json!({ "kind": Kind::Stale, "delay_ms": 2000 }));
+        lab.settle().await;
+        let rule =
+            json!({ "kind": Kind::LostResponse, "calls": "ec2:CreateKeyPair", "count": count });
+        lab.fault(rule);
+        let mut options = lab.options("web");
+        options["communicator"] = json!("ssh");
+        options["ssh_username"] = json!("admin");
+        options["ssh_timeout"] = json!("1s");
+        options["ssh_interface"] = json!("private_ip");
+        options["temporary_security_group_source_cidrs"] = json!(["192.0.2.0/24"]);
+        if count > 1 {
+            options["max_retries"] = json!(1);
+        }
+        let build = Build::new(&options, &format!("09key{count}"));
+        let failure = match build.run("").await {
+            Ok(_) => panic!("{count}: it succeeded"),
+            Err(failure) => failure,
+        };
+        assert_eq!(failure.ending, Ending::Undone, "{count}: {}", told(&failure));
+        assert_eq!(lab.left(), [] as [&str; 0], "{count}");
+    });
+    futures::future::join_all(runs).await;
 }
 
 #[tokio::test]

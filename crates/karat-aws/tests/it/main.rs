@@ -8,8 +8,10 @@ mod kin;
 mod lab;
 mod moto;
 mod options;
+mod replace;
 mod runs;
 mod session;
+mod spot;
 
 /// Says why a test is skipped.
 fn note(text: &str) {

@@ -73,13 +73,30 @@ fn what_templates_have_is_taken() {
             "aws_polling": { "delay_seconds": 15, "max_attempts": 60 },
             "metadata_options": { "http_tokens": "optional", "http_put_response_hop_limit": 2 },
             "spot_price": "0",
-            "force_deregister": false,
+            "force_deregister": true,
+            "force_delete_snapshot": true,
+        }),
+        json!({
+            "instance_type": null,
+            "spot_instance_types": ["t3.micro", "t3a.micro"],
+            "spot_price": "auto",
+            "spot_allocation_strategy": "capacity-optimized-prioritized",
+            "spot_tags": { "a": "{{ .SourceAMI }}" },
+            "fleet_tag": [{ "key": "a", "value": "b" }],
+            "block_duration_minutes": 60,
+            "spot_price_auto_product": "Linux/UNIX",
         }),
         json!({
             "temporary_iam_instance_profile_policy_document": {
                 "Statement": [{ "Action": ["s3:GetObject"], "Resource": ["*"] }],
             },
-            "assume_role": { "role_arn": "arn:aws:iam::123456789012:role/build" },
+            "assume_role": {
+                "role_arn": "arn:aws:iam::123456789012:role/build",
+                "tags": { "team": "images" },
+                "transitive_tag_keys": ["team"],
+            },
+            "insecure_skip_tls_verify": true,
+            "mfa_code": "123456",
         }),
     ] {
         let errors = ebs().errors(&body(&with(&other)));
@@ -122,6 +139,7 @@ fn what_is_wrong_is_told() {
     refused(&json!({ "architecture": "amd64" }), "x86_64");
     refused(&json!({ "ssh_interface": "public" }), "Unknown interface type: public");
     refused(&json!({ "shutdown_behavior": "halt" }), "'stop' or 'terminate'");
+    refused(&json!({ "terminate_after": "5s" }), "too short");
     refused(&json!({ "temporary_key_pair_type": "dsa" }), "rsa or ed25519");
     refused(&json!({ "temporary_security_group_source_cidrs": ["10.0.0.1"] }), "not a network");
     refused(&json!({ "metadata_options": { "http_tokens": "yes" } }), "http_tokens requires");
@@ -147,6 +165,19 @@ fn what_is_wrong_is_told() {
         &json!({ "capacity_reservation_id": "cr-1", "capacity_reservation_preference": "open" }),
         "only one of",
     );
+    refused(&json!({ "spot_tags": { "a": "b" } }), "not requesting a spot instance");
+    refused(&json!({ "fleet_tags": { "a": "b" } }), "not requesting a spot instance");
+    refused(&json!({ "spot_price": "cheap" }), "not a price");
+    refused(&json!({ "spot_price": "auto", "shutdown_behavior": "stop" }), "cannot be stopped");
+    refused(
+        &json!({ "spot_price": "auto", "spot_allocation_strategy": "random" }),
+        "Unknown spot_allocation_strategy: random",
+    );
+    refused(&json!({ "block_duration_minutes": 90 }), "multiple of 60");
+    refused(
+        &json!({ "spot_price": "auto", "spot_instance_types": ["t3.small"] }),
+        "spot_instance_types must be specified, not both",
+    );
     refused(&json!({ "insance_type": "t3.micro" }), "Did you mean \"instance_type\"?");
 }
 
@@ -154,13 +185,7 @@ fn what_is_wrong_is_told() {
 #[test]
 fn what_is_not_supported_yet_says_so() {
     for (option, value) in [
-        ("spot_price", json!("auto")),
-        ("fleet_tags", json!({ "a": "b" })),
-        ("force_deregister", json!(true)),
-        ("force_delete_snapshot", json!(true)),
         ("fast_launch", json!({ "enable_fast_launch": true })),
-        ("insecure_skip_tls_verify", json!(true)),
-        ("mfa_code", json!("123456")),
         ("vault_aws_engine", json!({ "name": "x" })),
         ("winrm_username", json!("Administrator")),
     ] {

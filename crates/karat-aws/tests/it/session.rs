@@ -170,6 +170,8 @@ fn options(lab: &Lab, service: &Service, server: &Sshd) -> Json {
         "ssh_disable_agent_forwarding": true,
         "associate_public_ip_address": false,
         "ami_regions": [],
+        // The server runs on this computer.
+        "terminate_after": "0s",
     });
     for (name, value) in more.as_object().unwrap() {
         options[name] = value.clone();

@@ -15,7 +15,7 @@ use super::request::Incoming;
 use super::sessions::{Session, Sessions};
 use super::signature::Scope;
 use super::state::{Answered, Credential, State};
-use super::{ebs, ec2, iam, kms, secrets, ssm, sts};
+use super::{ebs, ec2, iam, kms, quotas, secrets, ssm, sts};
 use crate::core::blocks::BlockStore;
 use crate::core::catalogue::Entry;
 use crate::core::faults::{Faults, Kind};
@@ -62,7 +62,7 @@ fn protocol(service: &str) -> Option<Protocol> {
     match service {
         "ec2" => Some(Protocol::Ec2),
         "iam" | "sts" => Some(Protocol::Query),
-        "kms" | "ssm" | "secretsmanager" => Some(Protocol::Json),
+        "kms" | "servicequotas" | "ssm" | "secretsmanager" => Some(Protocol::Json),
         "ebs" => Some(Protocol::Rest),
         _ => None,
     }
@@ -396,6 +396,7 @@ impl Front {
             "sts" => Said::Tree(sts::answer(&mut call)?),
             "kms" => Said::Json(kms::answer(&mut call, &asked.body)?),
             "ssm" => Said::Json(ssm::answer(&mut call, &asked.body)?),
+            "servicequotas" => Said::Json(quotas::answer(&mut call, &asked.body)?),
             "secretsmanager" => Said::Json(secrets::answer(&mut call, &asked.body)?),
             _ => Said::Rest(ebs::answer(&mut call, asked.request)?),
         };

@@ -9,7 +9,7 @@
 //! | `filters.rs`, `tags.rs` | what all resources have |
 //! | `ec2/` | EC2 |
 //! | `ebs.rs` | EBS direct |
-//! | `iam.rs`, `sts.rs`, `kms.rs`, `ssm.rs`, `secrets.rs` | the others |
+//! | `iam.rs`, `sts.rs`, `kms.rs`, `ssm.rs`, `secrets.rs`, `quotas.rs` | the others |
 //! | `front.rs` | from a request to a service and back |
 //! | `imds.rs` | what an instance is told about itself |
 //! | `sessions.rs` | sessions of Systems Manager |
@@ -27,6 +27,7 @@ mod imds;
 mod kms;
 mod node;
 mod params;
+mod quotas;
 mod request;
 mod secrets;
 mod sessions;

@@ -53,9 +53,10 @@ struct AwsArgs {
     /// Encrypts the image.
     #[arg(long)]
     encrypt: bool,
-    /// The key to encrypt with, an ARN; otherwise AWS's own.
-    #[arg(long = "kms-key", value_name = "ARN", default_value = "")]
-    kms_key: String,
+    /// The key to encrypt with, an id, an alias or an ARN; otherwise AWS's own. A key is for the
+    /// first region, or for the one that is named. May be given several times.
+    #[arg(long = "kms-key", value_name = "[REGION=]KEY")]
+    kms_key: Vec<String>,
     /// Tag of the image and its snapshots. May be given several times.
     #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
     tag: Vec<String>,
@@ -75,6 +76,26 @@ pub(crate) fn run(args: ImportArgs) -> Result<(), Failure> {
     aws(args)
 }
 
+/// The key of the first region, and those of others.
+fn keys(
+    given: &[String],
+    regions: &[String],
+) -> Result<(String, BTreeMap<String, String>), Failure> {
+    let (mut own, mut others) = (String::new(), BTreeMap::new());
+    for text in given {
+        let (region, key) = text.split_once('=').unwrap_or(("", text));
+        if region.is_empty() || regions.first().is_some_and(|first| first == region) {
+            key.clone_into(&mut own);
+        } else if regions.iter().any(|known| known == region) {
+            others.insert(region.to_owned(), key.to_owned());
+        } else {
+            return Err(Failure::new(format!("-kms-key {text}: no copy goes to \"{region}\""))
+                .hint("name the region with -region, too"));
+        }
+    }
+    Ok((own, others))
+}
+
 fn aws(args: AwsArgs) -> Result<(), Failure> {
     for (what, given, known) in [
         ("architecture", &args.architecture, &["x86_64", "arm64"][..]),
@@ -90,6 +111,7 @@ fn aws(args: AwsArgs) -> Result<(), Failure> {
         (key.to_owned(), value.to_owned())
     };
     let tags: BTreeMap<String, String> = args.tag.iter().map(pair).collect();
+    let (key, keys) = keys(&args.kms_key, &args.region)?;
     let import = Import {
         disk: args.disk,
         name: args.name,
@@ -98,7 +120,8 @@ fn aws(args: AwsArgs) -> Result<(), Failure> {
         architecture: args.architecture,
         boot_mode: args.boot_mode,
         encrypt: args.encrypt || !args.kms_key.is_empty(),
-        key: args.kms_key,
+        key,
+        keys,
         parent: args.parent,
         tags,
         state_dir: env::state_dir(),
@@ -136,4 +159,20 @@ fn aws(args: AwsArgs) -> Result<(), Failure> {
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_for_regions() {
+        let texts = |all: &[&str]| all.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+        let regions = texts(&["us-east-1", "eu-west-1"]);
+        let (own, others) = keys(&texts(&["alias/a", "eu-west-1=alias/b"]), &regions).unwrap();
+        assert_eq!((own.as_str(), others["eu-west-1"].as_str()), ("alias/a", "alias/b"));
+        let (own, others) = keys(&texts(&["us-east-1=alias/a"]), &regions).unwrap();
+        assert_eq!((own.as_str(), others.len()), ("alias/a", 0));
+        assert!(keys(&texts(&["eu-west-2=alias/c"]), &regions).is_err());
+    }
 }
