@@ -108,6 +108,11 @@ impl Policy {
                     self.own(&["ModifySnapshotAttribute"], &["snapshot"]);
                 }
             }
+            "aws.swap" => {
+                self.look("ec2", &["DescribeInstances", "DescribeVolumes"]);
+                self.own(&["AttachVolume", "DetachVolume"], &["instance", "volume"]);
+                self.own(&["ModifyInstanceAttribute"], &["instance"]);
+            }
             "aws.register" => {
                 self.make("RegisterImage", &["image"]);
                 self.grant(On::Own, &["ec2:RegisterImage"], &["snapshot"]);

@@ -10,7 +10,7 @@
 //! With `force_deregister` there is `retire` before `image` and `retire-REGION` before each copy;
 //! with `force_delete_snapshot` `old-snapshots` is the last.
 //!
-//! Before the image of `amazon-ebssurrogate` there are `snapshots`; `amazon-ebsvolume` ends with
+//! Before the image of `amazon-ebssurrogate` there are `snapshots`, or `swap`; `amazon-ebsvolume` ends with
 //! `volumes`. Where volumes are to stay, `keep` stands before the machine and removes them after a
 //! failure.
 //!
@@ -26,7 +26,7 @@
 //! | `dead_man.rs` | the end of a machine that is left alone |
 //! | `image.rs`, `copies.rs`, `publish.rs` | the image, in all regions |
 //! | `retire.rs` | images that have the name already |
-//! | `surrogate.rs`, `snapshots.rs` | an image of another disk |
+//! | `surrogate.rs`, `snapshots.rs`, `swap.rs` | an image of another disk |
 //! | `volumes.rs` | disks that stay |
 //! | `artifact.rs` | what came out, and removing it |
 
@@ -53,6 +53,7 @@ mod spot;
 mod states;
 mod stop;
 mod surrogate;
+mod swap;
 mod volumes;
 
 use karat_component::{Artifact, Builder, ComponentError, SagaContext, ValidateContext};
@@ -85,6 +86,7 @@ use snapshots::{RegisterImage, SnapshotVolumes};
 use source::{FindSource, LateTexts};
 use spot::MakeTemplate;
 use stop::{Release, StopMachine};
+use swap::SwapVolumes;
 use volumes::{FinishVolumes, KeepVolumes};
 
 use surrogate::Surrogate;
@@ -112,6 +114,7 @@ mod node {
     pub(super) const IMAGE: &str = "image";
     pub(super) const RELEASE: &str = "release";
     pub(super) const KEEP: &str = "keep";
+    pub(super) const SWAP: &str = "swap";
     pub(super) const SNAPSHOTS: &str = "snapshots";
     pub(super) const VOLUMES: &str = "volumes";
     pub(super) const COPIES: &str = "copies";
@@ -164,6 +167,7 @@ fn register(registry: &mut StepRegistry) {
         .register::<Provision>()
         .register::<StopMachine>()
         .register::<MakeImage>()
+        .register::<SwapVolumes>()
         .register::<SnapshotVolumes>()
         .register::<RegisterImage>()
         .register::<FinishVolumes>()
@@ -331,6 +335,14 @@ impl Layout<'_> {
                 }
                 saga.step(node::IMAGE, self.image())
             }
+            Product::Surrogate(surrogate) if surrogate.by_machine => {
+                saga = saga.step(node::SWAP, self.swap(surrogate));
+                if retires {
+                    saga = saga.step(node::RETIRE, retire(None));
+                }
+                let devices = surrogate.image_devices(&v.launch_devices, &v.image_devices);
+                saga.step(node::IMAGE, MakeImage { devices, ..self.image() })
+            }
             Product::Surrogate(surrogate) => {
                 saga = saga.step(node::SNAPSHOTS, self.snapshots(surrogate));
                 if retires {
@@ -395,6 +407,16 @@ impl Layout<'_> {
             description: surrogate.description.clone(),
             tag_with_run_tags: self.v.tag_with_run_tags,
             goes: self.v.image.only_copies,
+        }
+    }
+
+    fn swap(&self, surrogate: &Surrogate) -> SwapVolumes {
+        SwapVolumes {
+            scope: self.scope.clone(),
+            from: surrogate.from.clone(),
+            root: surrogate.root.name.clone(),
+            omitted: surrogate.omitted.clone(),
+            goes_with_machine: surrogate.root.goes_with_machine == Some(true),
         }
     }
 

@@ -8,7 +8,7 @@ use karat_config::Config;
 use super::config::{Product, Validated, common};
 use super::snapshots::Kind;
 use crate::options::{
-    AccessConfig, AmiConfig, Device, DeviceConfig, ReachConfig, RunConfig, VolumeTagConfig, not_yet,
+    AccessConfig, AmiConfig, Device, DeviceConfig, ReachConfig, RunConfig, VolumeTagConfig,
 };
 
 /// Makes an Amazon Machine Image of a volume that a machine wrote: the machine starts from any
@@ -60,7 +60,9 @@ pub struct SurrogateConfig {
     /// The version of the TPM that machines of the image have: `v2.0`.
     #[option(default = "")]
     pub tpm_support: String,
-    /// Whether the image is made of the machine with its volumes swapped. Not supported yet.
+    /// Whether the image is made of the machine, whose root gives place to the disk that was filled:
+    /// it has the machine's properties, then, among them what AWS bills for. The root is called as
+    /// the machine's own.
     #[option(default = false)]
     pub use_create_image: bool,
     /// What the snapshots say of themselves.
@@ -110,6 +112,32 @@ pub(crate) struct Surrogate {
     /// Devices that the image does not have.
     pub(crate) omitted: Vec<String>,
     pub(crate) description: String,
+    /// Whether the image is made of the machine.
+    pub(crate) by_machine: bool,
+}
+
+impl Surrogate {
+    /// The devices of an image of the machine with its new root.
+    pub(crate) fn image_devices(&self, launch: &[Device], image: &[Device]) -> Vec<Device> {
+        let mut devices: BTreeMap<String, Device> = BTreeMap::new();
+        for device in image {
+            devices.insert(device.name.clone(), device.clone());
+        }
+        // Of a volume that is there AWS lets nothing else be said.
+        let there = |device: &Device| Device {
+            name: device.name.clone(),
+            goes_with_machine: device.goes_with_machine,
+            left_out: device.left_out,
+            store: device.store.clone(),
+            ..Device::default()
+        };
+        let kept = |d: &&Device| d.name != self.from && !self.omitted.contains(&d.name);
+        for device in launch.iter().filter(kept) {
+            devices.insert(device.name.clone(), there(device));
+        }
+        devices.insert(self.root.name.clone(), there(&self.root));
+        devices.into_values().collect()
+    }
 }
 
 impl RootDeviceConfig {
@@ -177,12 +205,16 @@ impl SurrogateConfig {
             cx.error("ami_virtualization_type", "ami_virtualization_type is required.")
                 .hint("\"hvm\" is what machines have today");
         }
-        not_yet(
-            cx,
-            "use_create_image",
-            self.use_create_image,
-            "leave it out: RegisterImage makes the image",
-        );
+        for (option, given) in [
+            ("boot_mode", !self.boot_mode.is_empty()),
+            ("uefi_data", !self.uefi_data.is_empty()),
+            ("tpm_support", !self.tpm_support.is_empty()),
+        ] {
+            if self.use_create_image && given {
+                cx.error(option, format!("{option} does not go with use_create_image"))
+                    .detail("The image has what the machine has.");
+            }
+        }
         let kind = Kind {
             architecture: self.ami_architecture,
             virtualization: image.virtualization.clone(),
@@ -230,10 +262,31 @@ impl SurrogateConfig {
             cx.error("ami_root_device", format!("no volume with name '{from}' is found"))
                 .hint(format!("add a block {option} with this device_name"));
         }
-        let surrogate =
-            Surrogate { from, root, kind, omitted, description: self.snapshot_description };
+        if let Some(filled) = launch_devices.iter().find(|d| d.name == from)
+            && self.use_create_image
+        {
+            let size = root.size.is_some() && root.size != filled.size;
+            let kind = !root.kind.is_empty() && root.kind != filled.kind;
+            if size || kind || root.iops.is_some() && root.iops != filled.iops {
+                let text = "with use_create_image the root is as the volume that was filled";
+                cx.error("ami_root_device", text)
+                    .hint(format!("set its size and type in {option}"));
+            }
+        }
+        let surrogate = Surrogate {
+            from,
+            root,
+            kind,
+            omitted,
+            description: self.snapshot_description,
+            by_machine: self.use_create_image,
+        };
         let volume_tags = (&self.run_volume_tags, self.run_volume_tag.as_slice());
         let base = common(access, self.run, self.reach, volume_tags, cx);
+        if self.use_create_image && base.launch.spot.is_some() {
+            cx.error("use_create_image", "use_create_image needs a machine that can be stopped")
+                .detail("A spot machine cannot be.");
+        }
         Validated {
             image,
             product: Product::Surrogate(Box::new(surrogate)),

@@ -76,6 +76,72 @@ async fn another_disk_of_the_machine_becomes_the_image() {
     assert_eq!(lab.left(), [] as [&str; 0]);
 }
 
+/// The same disk through `use_create_image`.
+fn swapped(lab: &Lab, name: &str, root: &str) -> Json {
+    let mut options = surrogate(lab, name);
+    options["boot_mode"] = Json::Null;
+    options["use_create_image"] = json!(true);
+    options["ami_root_device"]["device_name"] = json!(root);
+    options["ami_root_device"]["volume_size"] = Json::Null;
+    options
+}
+
+/// The root of the lab's machines.
+async fn root(lab: &Lab) -> String {
+    let found = lab.client("us-east-1").describe_images().send().await.unwrap();
+    found.images()[0].root_device_name().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn another_disk_becomes_the_root_of_the_machine() {
+    let lab = Lab::start(quick()).await;
+    let name = root(&lab).await;
+    for call in ["ec2:DetachVolume", "ec2:AttachVolume"] {
+        lab.fault(json!({ "kind": Kind::LostResponse, "calls": call, "count": 1 }));
+    }
+    let kin: Arc<dyn DynBuilder> = Arc::new(AmazonEbsSurrogate);
+    let build = Build::of(Arc::clone(&kin), &swapped(&lab, "web-1", &name), "18swap");
+    let done = build.run("").await.unwrap_or_else(|e| panic!("{}", told(&e)));
+    assert!(done.left.is_empty(), "{:?}", done.left);
+    assert_eq!(lab.litter(), [] as [&str; 0]);
+    assert_eq!((lab.images(), lab.left().len()), (2, 6), "{:#?}", lab.left());
+    let artifact = build.artifact(&done).unwrap();
+    for pair in artifact.id.split(',') {
+        let (region, id) = pair.split_once(':').unwrap();
+        let found = lab.client(region).describe_images().image_ids(id).send().await.unwrap();
+        let image = &found.images()[0];
+        assert_eq!(image.root_device_name(), Some(&*name), "{region}");
+        let mut devices: Vec<_> = image
+            .block_device_mappings()
+            .iter()
+            .map(|m| {
+                let ebs = m.ebs().unwrap();
+                (m.device_name().unwrap(), ebs.volume_size(), ebs.delete_on_termination())
+            })
+            .collect();
+        devices.sort_unstable();
+        let expected = [(&*name, Some(2), Some(true)), ("/dev/sdh", Some(1), Some(false))];
+        assert!(expected.iter().all(|d| devices.contains(d)), "{region}: {devices:?}");
+        assert_eq!(devices.len(), 2, "{region}: {devices:?}");
+    }
+    // The old root and what is omitted are gone; so is all of it after a failure.
+    for (number, faults) in
+        ["fail@swap:before", "repeat@swap:effect,fail@image:before", "cancel@image:made"]
+            .iter()
+            .enumerate()
+    {
+        let options = swapped(&lab, &format!("web-2{number}"), &name);
+        let build = Build::of(Arc::clone(&kin), &options, &format!("18fault{number}"));
+        let failure = build.run(faults).await.unwrap_err();
+        assert_eq!(failure.ending, Ending::Undone, "{faults}: {}", told(&failure));
+        assert_eq!((lab.images(), lab.left().len()), (2, 6), "{faults}: {:#?}", lab.left());
+    }
+    let build = Build::of(kin, &swapped(&lab, "web-3", "/dev/other"), "18other");
+    let failure = build.run("").await.unwrap_err();
+    assert!(failure.cause_text().contains("ami_root_device calls it /dev/other"));
+    assert_eq!((lab.images(), lab.left().len()), (2, 6), "{:#?}", lab.left());
+}
+
 fn volumes(lab: &Lab) -> Json {
     let mut options = lab.options("none");
     let all = options.as_object_mut().unwrap();
