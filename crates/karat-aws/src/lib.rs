@@ -6,7 +6,7 @@
 //! | `options/` | the options that the components share, as blocks |
 //! | `client/` | reaching AWS: credentials, endpoints, one rate limit, waiting, errors |
 //! | `ebs/` | [`AmazonEbs`] and its kin, step by step |
-//! | `import/` | [`Import`]: a disk becomes an image without a machine |
+//! | `import/` | [`Import`], [`AmazonImport`]: a disk becomes an image without a machine |
 //! | `policy.rs` | [`Policy`]: the least that builds need of IAM |
 //! | `data/` | [`AmazonAmi`], [`AmazonParameterStore`], [`AmazonSecretsManager`] |
 //! | `functions.rs` | [`Secrets`]: what the template language asks for |
@@ -31,7 +31,7 @@ pub use ebs::{
     SurrogateDeviceConfig, VolumesConfig,
 };
 pub use functions::Secrets;
-pub use import::{Import, Imported, Say};
+pub use import::{AmazonImport, AmazonImportConfig, AmazonImportValidated, Import, Imported, Say};
 pub use options::{
     AccessConfig, AmiConfig, AmiFilterConfig, AssumeRoleConfig, DeviceConfig, FilterConfig,
     FiltersConfig, LicenseConfig, LicenseRequestConfig, MetadataConfig, PlacementConfig,

@@ -23,6 +23,7 @@ pub(crate) fn all() -> Components {
         .provisioner(karat_provisioners::File)
         .provisioner(karat_provisioners::Sleep)
         .provisioner(karat_provisioners::Breakpoint)
+        .post_processor(karat_aws::AmazonImport)
         .post_processor(karat_postprocessors::Manifest)
         .post_processor(karat_postprocessors::Checksum)
         .post_processor(karat_postprocessors::Compress)

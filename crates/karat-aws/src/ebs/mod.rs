@@ -60,6 +60,7 @@ use karat_component::{Artifact, Builder, ComponentError, SagaContext, ValidateCo
 use karat_config::NameRules;
 use karat_saga::{Outputs, Saga, SagaError, Services, StepError, StepRegistry};
 
+pub(crate) use artifact::destroy as destroy_images;
 pub use config::{EbsConfig, FastLaunchConfig, FastLaunchRegionConfig};
 use config::{Product, Validated};
 pub(crate) use preflight::literal;

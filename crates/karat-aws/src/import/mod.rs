@@ -3,10 +3,12 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `amazon_import.rs` | the post-processor `amazon-import` |
 //! | `disk.rs` | the disk in blocks |
 //! | `record.rs` | what was sent, so that the next run goes on, and the next image sends less |
 //! | `upload.rs` | blocks, side by side, each with its checksum |
 
+mod amazon_import;
 mod disk;
 mod record;
 mod upload;
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Access, Aws, AwsError, Explain, Watched, has_code};
 use crate::ebs::{ImageStates, SnapshotStates, TOKEN_TAG, literal};
+pub use amazon_import::{AmazonImport, AmazonImportConfig, AmazonImportValidated};
 use disk::Disk;
 use record::Record;
 
@@ -138,7 +141,17 @@ impl Import {
         say: Say<'_>,
         cancel: &CancellationToken,
     ) -> Result<bool, ComponentError> {
-        let work = self.work(&self.access(), say, cancel).await?;
+        self.forget_as(&self.access(), say, cancel).await
+    }
+
+    /// The same, reaching AWS in a given way.
+    pub(crate) async fn forget_as(
+        &self,
+        access: &Access,
+        say: Say<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<bool, ComponentError> {
+        let work = self.work(access, say, cancel).await?;
         let place = Record::path(&self.state_dir, &self.key_of(&work.aws));
         let Some(record) = place.read() else { return Ok(false) };
         work.remove_images(&record.token).await;
@@ -187,9 +200,9 @@ impl Work<'_> {
     }
 
     /// Asks again and again, less often later.
-    async fn until<T, F>(&self, what: &str, mut ask: F) -> Result<T, ComponentError>
+    async fn until<T, F>(&self, what: &str, mut ask: impl FnMut() -> F) -> Result<T, ComponentError>
     where
-        F: AsyncFnMut() -> Result<Option<T>, ComponentError>,
+        F: Future<Output = Result<Option<T>, ComponentError>>,
     {
         let begun = tokio::time::Instant::now();
         let mut delay = Duration::from_millis(300);
@@ -249,7 +262,7 @@ impl Work<'_> {
 
     async fn completed(&self, snapshot: &str) -> Result<(), ComponentError> {
         let what = format!("the snapshot {snapshot} to be completed");
-        self.until(&what, async || {
+        self.until(&what, || async {
             let known = SnapshotStates::ask(&self.aws, vec![snapshot.to_owned()]).await;
             let known = known.or_tell(format!("could not look at {snapshot}"))?;
             match known.get(snapshot) {
@@ -266,7 +279,7 @@ impl Work<'_> {
 
     async fn available(&self, aws: &Aws, id: &str) -> Result<(), ComponentError> {
         let what = format!("{id} in {} to be available", aws.region);
-        self.until(&what, async || {
+        self.until(&what, || async {
             let known = ImageStates::ask(aws, vec![id.to_owned()]).await;
             let known = known.or_tell(format!("could not look at {id}"))?;
             match known.get(id) {

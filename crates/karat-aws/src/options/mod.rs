@@ -26,7 +26,7 @@ pub use run::{
 };
 pub use tags::{FilterConfig, TagConfig, VolumeTagConfig};
 
-pub(crate) use ami::Image;
+pub(crate) use ami::{Image, is_key};
 pub(crate) use device::Device;
 pub(crate) use reach::{Interface, Reach};
 pub(crate) use run::{ImageFilter, Launch, Network, Source, Spot, UserData};

@@ -1,0 +1,132 @@
+//! Post-processor `amazon-import` against the lab: a disk becomes an image.
+
+use std::path::PathBuf;
+
+use karat_aws::AmazonImport;
+use karat_component::testing::{self, Recorded, body};
+use karat_component::{Artifact, ComponentError};
+use karat_lab::core::faults::Kind;
+use serde_json::{Value as Json, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::lab::{Lab, quick};
+
+/// A disk of three blocks, of which the one in the middle is empty.
+fn disk(folder: &tempfile::TempDir) -> PathBuf {
+    let block = 512 * 1024;
+    let mut bytes = vec![1_u8; block];
+    bytes.resize(2 * block, 0);
+    bytes.resize(3 * block, 2);
+    let path = folder.path().join("disk.raw");
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn options(lab: &Lab, more: &Json) -> Json {
+    let of = lab.options("web-1");
+    let mut options = json!({
+        "shared_credentials_file": of["shared_credentials_file"],
+        "skip_metadata_api_check": true,
+        "format": "raw",
+        "ami_name": "web-1",
+        "ami_description": "a disk",
+        "boot_mode": "uefi",
+        "tags": { "Team": "images" },
+        "ami_users": ["123456789012"],
+    });
+    for (name, value) in more.as_object().unwrap() {
+        options[name] = value.clone();
+    }
+    options
+}
+
+async fn import(options: &Json, files: &[PathBuf]) -> Result<Option<Artifact>, ComponentError> {
+    let prepared = testing::post_processor(AmazonImport, options);
+    let (events, _) = Recorded::new(&[]);
+    let cx = testing::post_process_context(events, CancellationToken::new());
+    let done = prepared.post_process(&cx, testing::artifact(files)).await?;
+    assert!(!done.keep && !done.force, "{done:?}");
+    Ok(done.artifact)
+}
+
+#[tokio::test]
+async fn a_disk_becomes_an_image() {
+    let lab = Lab::start(quick()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = disk(&folder);
+    lab.fault(json!({ "kind": Kind::LostResponse, "calls": "ec2:RegisterImage", "count": 1 }));
+    let done = import(&options(&lab, &json!({})), std::slice::from_ref(&disk)).await;
+    let artifact = done.unwrap_or_else(|e| panic!("{}", e.chain())).unwrap();
+    assert_eq!(artifact.builder_id, "packer.post-processor.amazon-import");
+    let (region, id) = artifact.id.split_once(':').unwrap();
+    assert_eq!((lab.images(), lab.left().len()), (1, 2), "{:#?}", lab.left());
+    let ec2 = lab.client(region);
+    let found = ec2.describe_images().image_ids(id).send().await.unwrap();
+    let image = &found.images()[0];
+    assert_eq!((image.name(), image.description()), (Some("web-1"), Some("a disk")));
+    assert_eq!(image.boot_mode().map(|b| b.as_str()), Some("uefi"));
+    assert!(image.tags().iter().any(|t| t.value() == Some("images")), "{image:?}");
+    let shared = ec2
+        .describe_image_attribute()
+        .image_id(id)
+        .attribute(aws_sdk_ec2::types::ImageAttributeName::LaunchPermission)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(shared.launch_permissions()[0].user_id(), Some("123456789012"));
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+
+    // The name is taken now, and nothing else is made.
+    let again = import(&options(&lab, &json!({})), &[disk]).await.unwrap_err();
+    assert!(again.chain().contains("is taken"), "{}", again.chain());
+    assert_eq!((lab.images(), lab.left().len()), (1, 2), "{:#?}", lab.left());
+}
+
+#[tokio::test]
+async fn what_was_sent_goes_after_a_failure() {
+    let lab = Lab::start(quick()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = disk(&folder);
+    for call in ["ebs:PutSnapshotBlock", "ec2:RegisterImage", "ec2:ModifyImageAttribute"] {
+        let code = "ValidationException";
+        lab.fault(json!({ "kind": Kind::Error, "calls": call, "code": code, "count": 1 }));
+        let options = options(&lab, &json!({}));
+        let error = import(&options, std::slice::from_ref(&disk)).await.unwrap_err();
+        assert!(error.chain().contains(code), "{call}: {}", error.chain());
+        assert_eq!(lab.left(), [] as [&str; 0], "{call}");
+        let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(files.len(), 1, "{call}: {files:?}");
+    }
+    let other = folder.path().join("disk.vmdk");
+    let error = import(&options(&lab, &json!({})), &[other]).await.unwrap_err();
+    assert!(error.chain().contains("No raw image file"), "{}", error.chain());
+}
+
+#[test]
+fn what_is_wrong_is_told() {
+    let component = testing::Component::PostProcessor(std::sync::Arc::new(AmazonImport));
+    let valid = json!({ "format": "raw", "s3_bucket_name": "images", "ami_name": "web-1" });
+    testing::options(&component, &body(&valid));
+    for (option, value, part) in [
+        ("format", json!(null), "\"ova\" is not supported yet"),
+        ("format", json!("iso"), "invalid format 'iso'"),
+        ("platform", json!("windows"), "not supported yet"),
+        ("platform", json!("hurd"), "invalid platform 'hurd'"),
+        ("boot_mode", json!("bios"), "invalid boot mode 'bios'"),
+        ("license_type", json!("BYOL"), "\"license_type\" is not supported yet"),
+        ("imds_support", json!("v1"), "imds_support"),
+        ("s3_encryption", json!("rot13"), "invalid s3 encryption format"),
+        ("ami_kms_key", json!("what?"), "not a valid KMS key id"),
+        ("ami_name", json!("a:b/c"), "\"a-b/c\" would do"),
+    ] {
+        let mut options = valid.clone();
+        match value {
+            Json::Null => drop(options.as_object_mut().unwrap().remove(option)),
+            value => options[option] = value,
+        }
+        let errors = component.errors(&body(&options));
+        assert_eq!(errors.len(), 1, "{option}: {errors:?}");
+        assert!(errors[0].contains(part), "{option}: {errors:?}");
+    }
+}
