@@ -131,6 +131,15 @@ impl Policy {
                 self.grant(On::Others, &old, &["image", "snapshot"]);
                 self.creators.insert("RegisterImage".to_owned());
             }
+            "aws.fast-launch-templates" => self.look("ec2", &["DescribeLaunchTemplates"]),
+            "aws.fast-launch" => {
+                self.look("ec2", &["DescribeFastLaunchImages"]);
+                self.own(&["DisableFastLaunch", "EnableFastLaunch"], &["image"]);
+                // AWS prepares the machines in the caller's name.
+                let prepares = ["ec2:CreateSnapshot", "ec2:RunInstances"];
+                let what = ["image", "instance", "launch-template", "snapshot", "volume"];
+                self.grant(On::Others, &prepares, &what);
+            }
             "aws.old-snapshots" => {
                 self.grant(On::Others, &["ec2:DeleteSnapshot"], &["snapshot"]);
             }

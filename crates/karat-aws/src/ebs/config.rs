@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use karat_component::ValidateContext;
 use karat_config::Config;
 
+use super::fast_launch::{Fast, FastLaunchConfig};
 use super::surrogate::Surrogate;
 use super::volumes::Kept;
 use crate::client::Access;
 use crate::options::{
     AccessConfig, AmiConfig, Device, DeviceConfig, Image, Interface, Launch, Network, Reach,
-    ReachConfig, RunConfig, Tags, VolumeTagConfig, merged, not_yet, volume_pairs,
+    ReachConfig, RunConfig, Tags, VolumeTagConfig, merged, volume_pairs,
 };
 
 /// Makes an Amazon Machine Image: starts a machine from an image, provisions it, and captures it.
@@ -54,50 +55,9 @@ pub struct EbsConfig {
     /// Whether the machine has none of its type's instance stores.
     #[option(default = false)]
     pub no_ephemeral: bool,
-    /// Makes machines of a Windows image start fast. Not supported yet.
+    /// Makes machines of a Windows image start fast: AWS keeps snapshots ready.
     #[option(block)]
     pub fast_launch: Option<FastLaunchConfig>,
-}
-
-/// Makes machines of a Windows image start fast. Not supported yet.
-#[derive(Clone, Debug, Config)]
-pub struct FastLaunchConfig {
-    /// Whether it is on.
-    #[option(default = false)]
-    pub enable_fast_launch: bool,
-    /// The launch template's id.
-    #[option(default = "")]
-    pub template_id: String,
-    /// The launch template's name.
-    #[option(default = "")]
-    pub template_name: String,
-    /// The launch template's version.
-    pub template_version: Option<i64>,
-    /// Launch templates of regions.
-    #[option(blocks)]
-    pub region_launch_templates: Vec<FastLaunchRegionConfig>,
-    /// How many machines are prepared at once: 6 or more.
-    pub max_parallel_launches: Option<i64>,
-    /// How many snapshots are kept ready.
-    pub target_resource_count: Option<i64>,
-}
-
-/// The launch template of a region.
-#[derive(Clone, Debug, Config)]
-pub struct FastLaunchRegionConfig {
-    /// The region.
-    #[option(required)]
-    pub region: String,
-    /// Whether it is on there.
-    pub enable_fast_launch: Option<bool>,
-    /// The launch template's id.
-    #[option(default = "")]
-    pub template_id: String,
-    /// The launch template's name.
-    #[option(default = "")]
-    pub template_name: String,
-    /// The launch template's version.
-    pub template_version: Option<i64>,
 }
 
 /// What the family of builders makes, each its own.
@@ -121,6 +81,7 @@ pub struct Validated {
     pub(crate) network: Network,
     pub(crate) reach: Reach,
     pub(crate) image: Image,
+    pub(crate) fast: Option<Fast>,
     pub(crate) product: Product,
     pub(crate) tag_with_run_tags: bool,
     pub(crate) image_devices: Vec<Device>,
@@ -163,6 +124,7 @@ pub(crate) fn common(
         network,
         reach,
         image: Image::default(),
+        fast: None,
         product: Product::Nothing,
         tag_with_run_tags: true,
         image_devices: Vec::new(),
@@ -176,9 +138,8 @@ impl EbsConfig {
     pub(crate) fn validate(self, cx: &mut ValidateContext<'_>) -> Validated {
         let access = self.access.validate(cx);
         let image = self.ami.validate(access.region.as_deref(), cx);
-        if self.fast_launch.is_some() {
-            not_yet(cx, "fast_launch", true, "remove the block");
-        }
+        let own = access.region.as_deref();
+        let fast = self.fast_launch.and_then(|fast| fast.validate(own, &image.regions, cx));
         let mut devices = |option: &str, given: Vec<DeviceConfig>| -> Vec<Device> {
             given.into_iter().map(|d| d.validate(option, cx)).collect()
         };
@@ -204,6 +165,7 @@ impl EbsConfig {
         let product = if self.skip_create_ami { Product::Nothing } else { Product::Image };
         Validated {
             image,
+            fast,
             product,
             tag_with_run_tags: !self.skip_ami_run_tags,
             image_devices,

@@ -25,6 +25,7 @@
 //! | `spot.rs` | the machine as a spot machine |
 //! | `dead_man.rs` | the end of a machine that is left alone |
 //! | `image.rs`, `copies.rs`, `publish.rs` | the image, in all regions |
+//! | `fast_launch.rs` | images whose machines start fast |
 //! | `retire.rs` | images that have the name already |
 //! | `surrogate.rs`, `snapshots.rs`, `swap.rs` | an image of another disk |
 //! | `volumes.rs` | disks that stay |
@@ -34,6 +35,7 @@ mod artifact;
 mod config;
 mod copies;
 mod dead_man;
+mod fast_launch;
 mod group;
 mod image;
 mod instance;
@@ -61,8 +63,9 @@ use karat_config::NameRules;
 use karat_saga::{Outputs, Saga, SagaError, Services, StepError, StepRegistry};
 
 pub(crate) use artifact::destroy as destroy_images;
-pub use config::{EbsConfig, FastLaunchConfig, FastLaunchRegionConfig};
+pub use config::EbsConfig;
 use config::{Product, Validated};
+pub use fast_launch::{FastLaunchConfig, FastLaunchRegionConfig};
 pub(crate) use preflight::literal;
 pub(crate) use scope::{BUILD_TAG, TOKEN_TAG, filter};
 pub(crate) use snapshots::SnapshotStates;
@@ -72,6 +75,7 @@ pub use surrogate::{RootDeviceConfig, SurrogateConfig, SurrogateDeviceConfig};
 pub use volumes::{KeptVolumeConfig, VolumesConfig};
 
 use copies::{Copies, Copy};
+use fast_launch::{FastLaunch, FindTemplates};
 use group::{MakeGroup, OpenGroup};
 use image::MakeImage;
 use instance::{Encryption, StartMachine};
@@ -121,6 +125,8 @@ mod node {
     pub(super) const COPIES: &str = "copies";
     pub(super) const PUBLISH: &str = "publish";
     pub(super) const RETIRE: &str = "retire";
+    pub(super) const FIND_TEMPLATES: &str = "fast-launch-templates";
+    pub(super) const FAST_LAUNCH: &str = "fast-launch";
     pub(super) const OLD_SNAPSHOTS: &str = "old-snapshots";
 
     /// Old images of a region.
@@ -175,6 +181,8 @@ fn register(registry: &mut StepRegistry) {
         .register::<Copy>()
         .register::<Release>()
         .register::<Copies>()
+        .register::<FindTemplates>()
+        .register::<FastLaunch>()
         .register::<Retire>()
         .register::<OldSnapshots>()
         .register::<Publish>();
@@ -274,6 +282,12 @@ impl Layout<'_> {
         let mut saga = Saga::new(target)
             .step(node::PREFLIGHT, self.preflight())
             .step(node::SOURCE, self.source());
+        // Without an image nothing starts fast.
+        let fast = v.fast.as_ref().filter(|_| v.makes_image());
+        if let Some(fast) = fast.filter(|fast| !fast.templates.is_empty()) {
+            let wanted = fast.templates.clone();
+            saga = saga.step(node::FIND_TEMPLATES, FindTemplates { scope: scope(), wanted });
+        }
         saga = saga.step(
             node::NETWORK,
             FindNetwork { scope: scope(), network: v.network.clone(), kind: v.launch.kind.clone() },
@@ -366,6 +380,10 @@ impl Layout<'_> {
         if !v.image.regions.is_empty() {
             let regions = v.image.regions.clone();
             saga = saga.step(node::COPIES, Copies { scope: scope(), regions });
+        }
+        if let Some(fast) = fast {
+            let (fast, only_copies) = (fast.clone(), v.image.only_copies);
+            saga = saga.step(node::FAST_LAUNCH, FastLaunch { scope: scope(), fast, only_copies });
         }
         let publish = Publish {
             scope: scope(),

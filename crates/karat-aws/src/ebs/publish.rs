@@ -28,7 +28,7 @@ pub(crate) struct Publish {
 }
 
 /// All images that the build leaves.
-fn placed(cx: &StepContext, only_copies: bool) -> Result<Vec<Placed>, StepError> {
+pub(super) fn placed(cx: &StepContext, only_copies: bool) -> Result<Vec<Placed>, StepError> {
     let mut all = Vec::new();
     if !only_copies {
         let found: Found = cx.output(node::PREFLIGHT)?;

@@ -35,19 +35,28 @@ pub(crate) struct SwapVolumes {
     pub(crate) goes_with_machine: bool,
 }
 
-/// Where a volume is: on which device of which machine, or free.
-async fn place(aws: &Aws, volume: &str) -> Result<Option<(String, String)>, AwsError> {
+/// Where a volume is.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// Nowhere, so that it can be attached.
+    Free,
+    /// On this machine and device.
+    On(String, String),
+    /// On its way.
+    Between,
+}
+
+async fn place(aws: &Aws, volume: &str) -> Result<Place, AwsError> {
     let ask = aws.ec2.describe_volumes().filters(filter("volume-id", [volume.to_owned()]));
     let answer = ask.send().await?;
-    let states: HashMap<&str, _> =
-        answer.volumes().iter().filter_map(|v| Some((v.volume_id()?, v))).collect();
-    let Some(known) = states.get(volume) else { return Ok(None) };
+    let Some(known) = answer.volumes().first() else { return Ok(Place::Between) };
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    Ok(known
-        .attachments()
-        .iter()
-        .find(|a| a.state().is_none_or(|s| s.as_str() != "detached"))
-        .map(|a| (text(a.instance_id()), text(a.device()))))
+    if known.state().is_some_and(|state| state.as_str() == "available") {
+        return Ok(Place::Free);
+    }
+    let at =
+        known.attachments().iter().find(|a| a.state().is_some_and(|s| s.as_str() == "attached"));
+    Ok(at.map_or(Place::Between, |a| Place::On(text(a.instance_id()), text(a.device()))))
 }
 
 impl SwapVolumes {
@@ -56,15 +65,13 @@ impl SwapVolumes {
         &self,
         aws: &Aws,
         volume: &str,
-        to: Option<(&str, &str)>,
+        to: &Place,
         cx: &StepContext,
     ) -> Result<(), StepError> {
         let begun = tokio::time::Instant::now();
         loop {
             let at = cx.unless_cancelled(place(aws, volume)).await?;
-            let at = at.or_fail(format!("could not look at {volume}"))?;
-            let at = at.as_ref().map(|(machine, device)| (machine.as_str(), device.as_str()));
-            if at == to {
+            if at.or_fail(format!("could not look at {volume}"))? == *to {
                 return Ok(());
             }
             if begun.elapsed() > aws.access.limit(MOVED) {
@@ -87,7 +94,7 @@ impl SwapVolumes {
             }
             _ => {}
         }
-        self.moved(aws, volume, None, cx).await
+        self.moved(aws, volume, &Place::Free, cx).await
     }
 }
 
@@ -124,6 +131,7 @@ impl Step for SwapVolumes {
             }
             let ask = aws.ec2.attach_volume().instance_id(&machine.id).volume_id(&filled);
             let ask = ask.device(&self.root).send();
+            // In use it is where an answer was lost.
             if let Err(e) = cx.unless_cancelled(ask).await?
                 && !has_code(&e, &["VolumeInUse"])
             {
@@ -131,7 +139,8 @@ impl Step for SwapVolumes {
                     .or_fail(format!("could not make {filled} the root of {}", machine.id));
             }
         }
-        self.moved(&aws, &filled, Some((&machine.id, &self.root)), cx).await?;
+        let root = Place::On(machine.id.clone(), self.root.clone());
+        self.moved(&aws, &filled, &root, cx).await?;
         let goes = EbsInstanceBlockDeviceSpecification::builder()
             .delete_on_termination(self.goes_with_machine)
             .build();

@@ -40,8 +40,19 @@ pub(crate) fn quick() -> Durations {
 
 impl Lab {
     pub(crate) async fn start(durations: Durations) -> Self {
+        Self::of(durations, json!({ "name": "base", "id": BASE, "owner": "444455556666" })).await
+    }
+
+    /// One whose base image counts as one of Windows.
+    pub(crate) async fn of_windows() -> Self {
+        let base = json!({
+            "name": "base", "id": BASE, "owner": "444455556666", "platform": "windows",
+        });
+        Self::of(quick(), base).await
+    }
+
+    async fn of(durations: Durations, base: Json) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let base = json!({ "name": "base", "id": BASE, "owner": "444455556666" });
         let settings = Settings {
             durations,
             instances: Instances::Records,

@@ -165,6 +165,16 @@ fn what_is_wrong_is_told() {
         &json!({ "capacity_reservation_id": "cr-1", "capacity_reservation_preference": "open" }),
         "only one of",
     );
+    let fast = |other: Json| json!({ "fast_launch": other });
+    refused(&fast(json!({ "max_parallel_launches": 5 })), "max_parallel_launches must be >= 6");
+    refused(&fast(json!({ "template_id": "lt-1", "template_name": "a" })), "both id and name");
+    refused(&fast(json!({ "template_version": 2 })), "a version alone");
+    refused(
+        &fast(
+            json!({ "region_launch_templates": [{ "region": "eu-west-1", "template_id": "lt-1" }] }),
+        ),
+        "no image goes to the region",
+    );
     refused(&json!({ "spot_tags": { "a": "b" } }), "not requesting a spot instance");
     refused(&json!({ "fleet_tags": { "a": "b" } }), "not requesting a spot instance");
     refused(&json!({ "spot_price": "cheap" }), "not a price");
@@ -184,11 +194,9 @@ fn what_is_wrong_is_told() {
 /// What is accepted has to work: the rest says that it does not yet.
 #[test]
 fn what_is_not_supported_yet_says_so() {
-    for (option, value) in [
-        ("fast_launch", json!({ "enable_fast_launch": true })),
-        ("vault_aws_engine", json!({ "name": "x" })),
-        ("winrm_username", json!("Administrator")),
-    ] {
+    for (option, value) in
+        [("vault_aws_engine", json!({ "name": "x" })), ("winrm_username", json!("Administrator"))]
+    {
         refused(&json!({ option: value }), &format!("\"{option}\" is not supported"));
     }
     refused(&json!({ "communicator": "winrm", "ssh_username": null }), "not supported yet");

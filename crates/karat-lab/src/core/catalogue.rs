@@ -36,6 +36,10 @@ pub struct Entry {
     /// `x86_64` or `arm64`; the machine's own without.
     #[serde(default)]
     pub architecture: Option<String>,
+    /// `windows` for an image that counts as one of Windows, for rehearsals with records; Linux
+    /// without.
+    #[serde(default)]
+    pub platform: Option<String>,
     /// What the root is made from.
     #[serde(default)]
     pub root: Option<Base>,
@@ -121,6 +125,7 @@ pub fn defaults() -> Vec<Entry> {
         size,
         architecture: None,
         root: Some(debian(suite)),
+        platform: None,
         remark: None,
     };
     let mut all = Vec::new();

@@ -101,7 +101,7 @@ fn build(cloud: &Cloud, template: &str, faults: &str) -> Output {
     karat(cloud, &["build", "t.pkr.hcl"], faults).output().unwrap()
 }
 
-fn karat(cloud: &Cloud, args: &[&str], faults: &str) -> Command {
+pub(crate) fn karat(cloud: &Cloud, args: &[&str], faults: &str) -> Command {
     let mut command = cloud.client(env!("CARGO_BIN_EXE_karat"));
     command.args(args).current_dir(cloud.dir.path()).env("KARAT_FAULT", faults);
     command.env("KARAT_STATE_DIR", cloud.dir.path().join("own"));
@@ -110,7 +110,7 @@ fn karat(cloud: &Cloud, args: &[&str], faults: &str) -> Command {
     command
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 

@@ -77,6 +77,7 @@ pub(super) fn copy(call: &mut Call<'_>) -> Result<Node> {
         source_region: Some(region.clone()),
         last_launched: None,
         failure: None,
+        fast_launch: None,
         tags,
         ..source
     };
@@ -149,7 +150,7 @@ fn own_mut<'a>(call: &'a mut Call<'_>, id: &str) -> Result<&'a mut Image> {
     find_mut::<Image>(call, id)
 }
 
-fn asked_image<'a>(call: &'a mut Call<'_>) -> Result<&'a mut Image> {
+pub(super) fn asked_image<'a>(call: &'a mut Call<'_>) -> Result<&'a mut Image> {
     let id = call.params.need("ImageId")?.to_owned();
     own_mut(call, &id)
 }

@@ -104,6 +104,8 @@ pub(crate) fn publish_base_images(state: &mut State, entries: &[Entry], region: 
             source_image: None,
             source_region: None,
             last_launched: None,
+            platform: entry.platform.clone(),
+            fast_launch: None,
             tags: Tags::new(),
         });
         state.snapshots.insert(snapshot);
@@ -244,8 +246,9 @@ pub(super) fn node(call: &Call<'_>, image: &Image) -> Node {
         "hypervisor": "xen",
         "enaSupport": image.ena,
         "imageOwnerAlias": alias,
-        "platformDetails": "Linux/UNIX",
-        "usageOperation": "RunInstances",
+        "platform": image.platform.as_deref(),
+        "platformDetails": if image.platform.is_some() { "Windows" } else { "Linux/UNIX" },
+        "usageOperation": if image.platform.is_some() { "RunInstances:0002" } else { "RunInstances" },
         "bootMode": image.boot_mode.as_deref(),
         "tpmSupport": image.tpm.as_deref(),
         "imdsSupport": image.imds.as_deref(),
@@ -339,6 +342,8 @@ fn new_image(call: &Call<'_>, name: String) -> Result<Image> {
         source_image: None,
         source_region: None,
         last_launched: None,
+        platform: None,
+        fast_launch: None,
         tags: tags::specified(call.params, "image", &["image", "snapshot"])?,
     })
 }
@@ -361,6 +366,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Node> {
     let source = call.state.images.get(&format!("{}/{}", call.region, instance.image)).cloned();
     image.architecture = instance.architecture.clone();
     image.root_device = instance.root_device.clone();
+    image.platform = source.as_ref().and_then(|source| source.platform.clone());
     image.ena = instance.ena;
     image.sriov = instance.sriov.clone();
     image.boot_mode = instance.boot_mode.clone();

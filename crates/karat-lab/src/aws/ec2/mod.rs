@@ -9,7 +9,7 @@
 //! | `groups.rs` | security groups |
 //! | `keys.rs` | key pairs |
 //! | `types.rs` | types of instances |
-//! | `images.rs`, `image_changes.rs` | images |
+//! | `images.rs`, `image_changes.rs`, `fast_launch.rs` | images |
 //! | `snapshots.rs`, `volumes.rs`, `devices.rs` | snapshots, volumes, block device mappings |
 //! | `instances.rs`, `launch.rs` | instances |
 //! | `templates.rs` | launch templates, fleets, spot prices |
@@ -23,6 +23,7 @@ use super::error::{AwsError, Result};
 use super::node::Node;
 
 mod devices;
+mod fast_launch;
 mod groups;
 mod image_changes;
 mod images;
@@ -85,6 +86,7 @@ const ACTIONS: &[(&str, Action)] = &[
     ("DeregisterImage", image_changes::deregister),
     ("DescribeAccountAttributes", places::account_attributes),
     ("DescribeAvailabilityZones", places::zones),
+    ("DescribeFastLaunchImages", fast_launch::describe),
     ("DescribeIamInstanceProfileAssociations", instances::profile_associations),
     ("DescribeImageAttribute", image_changes::describe_attribute),
     ("DescribeImages", images::describe),
@@ -114,11 +116,13 @@ const ACTIONS: &[(&str, Action)] = &[
     ("DetachInternetGateway", routes::detach_gateway),
     ("DetachVolume", volumes::detach),
     ("DisableEbsEncryptionByDefault", places::encryption_by_default),
+    ("DisableFastLaunch", fast_launch::disable),
     ("DisableImage", image_changes::disable),
     ("DisableImageDeprecation", image_changes::undeprecate),
     ("DisableImageDeregistrationProtection", image_changes::unprotect),
     ("DisassociateRouteTable", routes::disassociate),
     ("EnableEbsEncryptionByDefault", places::encryption_by_default),
+    ("EnableFastLaunch", fast_launch::enable),
     ("EnableImage", image_changes::enable),
     ("EnableImageDeprecation", image_changes::deprecate),
     ("EnableImageDeregistrationProtection", image_changes::protect),

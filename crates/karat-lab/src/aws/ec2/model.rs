@@ -157,7 +157,25 @@ pub(crate) struct Image {
     pub(crate) source_image: Option<String>,
     pub(crate) source_region: Option<String>,
     pub(crate) last_launched: Option<Millis>,
+    /// `windows`, or nothing.
+    #[serde(default)]
+    pub(crate) platform: Option<String>,
+    /// Whether its instances start fast.
+    #[serde(default)]
+    pub(crate) fast_launch: Option<FastLaunch>,
     pub(crate) tags: Tags,
+}
+
+/// How instances of an image start fast.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FastLaunch {
+    pub(crate) parallel: u32,
+    pub(crate) ready: u32,
+    /// The launch template's id and version.
+    pub(crate) template: Option<(String, String)>,
+    pub(crate) since: Millis,
+    /// When it is on.
+    pub(crate) due: Millis,
 }
 
 impl Image {
