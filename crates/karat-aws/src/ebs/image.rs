@@ -147,6 +147,40 @@ pub(crate) async fn delete_snapshot(
     }
 }
 
+/// The end of a step that makes an image: it is told, and waited for.
+pub(crate) async fn made(aws: &Arc<Aws>, id: &str, cx: &StepContext) -> Result<Ami, StepError> {
+    message(cx, format!("{id} is being made"));
+    cx.fault_point("made")?;
+    available(aws, id, cx).await
+}
+
+/// Removes what such a step made.
+pub(crate) async fn unmake(
+    scope: &Scope,
+    done: Option<Ami>,
+    cx: &StepContext,
+) -> Result<(), StepError> {
+    let aws = scope.aws().await?;
+    remove_images(scope, &aws, done.as_ref().map(|d| d.id.as_str()), cx).await
+}
+
+/// The build's image that has a name already, where an answer was lost; nothing where the image is
+/// somebody else's.
+pub(crate) async fn made_before(
+    scope: &Scope,
+    aws: &Aws,
+    what: &str,
+    cx: &StepContext,
+) -> Result<Option<String>, StepError> {
+    let own = look(cx, || own_images(scope, aws), what).await?;
+    Ok(own.into_iter().next().map(|image| image.id))
+}
+
+/// Whether an image that is made stays.
+pub(crate) fn lifetime(goes: bool) -> Lifetime {
+    if goes { Lifetime::Temporary } else { Lifetime::Kept }
+}
+
 impl MakeImage {
     async fn make(&self, aws: &Aws, cx: &StepContext) -> Result<String, StepError> {
         let source: SourceImage = cx.output(node::SOURCE)?;
@@ -181,11 +215,8 @@ impl MakeImage {
             match cx.unless_cancelled(ask).await? {
                 Ok(made) => return Ok(made.image_id().unwrap_or_default().to_owned()),
                 Err(e) if has_code(&e, &["InvalidAMIName.Duplicate"]) => {
-                    // An answer that was lost, or somebody else's image.
-                    let own = || own_images(&self.scope, aws);
-                    let own = look(cx, own, &what()).await?;
-                    return match own.into_iter().next() {
-                        Some(image) => Ok(image.id),
+                    return match made_before(&self.scope, aws, &what(), cx).await? {
+                        Some(id) => Ok(id),
                         None => Err(e).or_fail(what()),
                     };
                 }
@@ -206,21 +237,18 @@ impl Step for MakeImage {
     type Output = Ami;
 
     fn lifetime(&self) -> Lifetime {
-        if self.goes { Lifetime::Temporary } else { Lifetime::Kept }
+        lifetime(self.goes)
     }
 
     async fn run(&self, cx: &StepContext) -> Result<Ami, StepError> {
         let aws = self.scope.aws().await?;
         say(cx, format!("Making the image \"{}\"", self.name));
         let id = self.make(&aws, cx).await?;
-        message(cx, format!("{id} is being made"));
-        cx.fault_point("made")?;
-        available(&aws, &id, cx).await
+        made(&aws, &id, cx).await
     }
 
     async fn undo(&self, cx: &StepContext, done: Option<Ami>) -> Result<(), StepError> {
-        let aws = self.scope.aws().await?;
-        remove_images(&self.scope, &aws, done.as_ref().map(|d| d.id.as_str()), cx).await
+        unmake(&self.scope, done, cx).await
     }
 }
 

@@ -13,11 +13,11 @@ use karat_saga::{Lifetime, Step, StepContext, StepError};
 use serde::{Deserialize, Serialize};
 
 use super::image::{
-    available, delete_snapshot, image_tags, own_images, own_snapshots, remove_images,
+    delete_snapshot, image_tags, lifetime, made, made_before, own_snapshots, unmake,
 };
 use super::instance::mapping;
 use super::node;
-use super::scope::{Scope, filter, look, message, say};
+use super::scope::{Scope, filter, message, say};
 use super::source::SourceImage;
 use super::states::{Ami, InstanceStates, Machine};
 use crate::client::{Aws, AwsError, Explain, Patience, Seen, Watch, Watched, has_code};
@@ -164,7 +164,7 @@ impl Step for SnapshotVolumes {
     type Output = BTreeMap<String, String>;
 
     fn lifetime(&self) -> Lifetime {
-        if self.goes { Lifetime::Temporary } else { Lifetime::Kept }
+        lifetime(self.goes)
     }
 
     async fn run(&self, cx: &StepContext) -> Result<BTreeMap<String, String>, StepError> {
@@ -302,11 +302,8 @@ impl RegisterImage {
         match cx.unless_cancelled(ask).await? {
             Ok(made) => Ok(made.image_id().unwrap_or_default().to_owned()),
             Err(e) if has_code(&e, &["InvalidAMIName.Duplicate"]) => {
-                // An answer that was lost, or somebody else's image.
-                let own = || own_images(&self.scope, aws);
-                let own = look(cx, own, &what()).await?;
-                match own.into_iter().next() {
-                    Some(image) => Ok(image.id),
+                match made_before(&self.scope, aws, &what(), cx).await? {
+                    Some(id) => Ok(id),
                     None => Err(e).or_fail(what()),
                 }
             }
@@ -320,20 +317,17 @@ impl Step for RegisterImage {
     type Output = Ami;
 
     fn lifetime(&self) -> Lifetime {
-        if self.goes { Lifetime::Temporary } else { Lifetime::Kept }
+        lifetime(self.goes)
     }
 
     async fn run(&self, cx: &StepContext) -> Result<Ami, StepError> {
         let aws = self.scope.aws().await?;
         say(cx, format!("Registering the image \"{}\"", self.name));
         let id = self.register(&aws, cx).await?;
-        message(cx, format!("{id} is being made"));
-        cx.fault_point("made")?;
-        available(&aws, &id, cx).await
+        made(&aws, &id, cx).await
     }
 
     async fn undo(&self, cx: &StepContext, done: Option<Ami>) -> Result<(), StepError> {
-        let aws = self.scope.aws().await?;
-        remove_images(&self.scope, &aws, done.as_ref().map(|d| d.id.as_str()), cx).await
+        unmake(&self.scope, done, cx).await
     }
 }
