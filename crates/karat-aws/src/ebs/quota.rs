@@ -66,8 +66,12 @@ async fn processors(aws: &Aws, kinds: Vec<String>) -> Result<BTreeMap<String, i6
     Ok(known)
 }
 
-/// Machines that count to a quota, by their types.
-async fn running(aws: &Aws, quota: &str, spot: bool) -> Result<BTreeMap<String, i64>, AwsError> {
+/// The processors of machines that count to a quota, and those that do not tell, by their types.
+async fn running(
+    aws: &Aws,
+    quota: &str,
+    spot: bool,
+) -> Result<(i64, BTreeMap<String, i64>), AwsError> {
     let states = ["pending", "running"].map(str::to_owned);
     let mut pages = aws
         .ec2
@@ -76,7 +80,7 @@ async fn running(aws: &Aws, quota: &str, spot: bool) -> Result<BTreeMap<String, 
         .max_results(1000)
         .into_paginator()
         .send();
-    let mut counted = BTreeMap::new();
+    let (mut used, mut silent) = (0, BTreeMap::new());
     while let Some(page) = pages.next().await {
         for machine in page?.reservations().iter().flat_map(|r| r.instances()) {
             let is_spot = machine.instance_lifecycle().is_some_and(|l| l.as_str() == "spot");
@@ -85,12 +89,17 @@ async fn running(aws: &Aws, quota: &str, spot: bool) -> Result<BTreeMap<String, 
                 .and_then(|p| p.tenancy())
                 .is_some_and(|tenancy| tenancy.as_str() == "host");
             let kind = machine.instance_type().map(|k| k.as_str()).unwrap_or_default();
-            if is_spot == spot && !on_host && code(kind, spot) == Some(quota) {
-                *counted.entry(kind.to_owned()).or_default() += 1;
+            if is_spot != spot || on_host || code(kind, spot) != Some(quota) {
+                continue;
+            }
+            let told = machine.cpu_options();
+            match told.and_then(|cpu| Some((cpu.core_count()?, cpu.threads_per_core()?))) {
+                Some((cores, threads)) => used += i64::from(cores) * i64::from(threads),
+                None => *silent.entry(kind.to_owned()).or_default() += 1,
             }
         }
     }
-    Ok(counted)
+    Ok((used, silent))
 }
 
 /// What room there is for a machine of one of the types; `None` where their quota is not known.
@@ -108,14 +117,21 @@ pub(crate) async fn room(
         let quotas = aws.quotas();
         let allowed = quotas.get_service_quota().service_code("ec2").quota_code(quota).send();
         let allowed = async { allowed.await.map_err(AwsError::from) };
-        let (allowed, running) =
-            futures::future::try_join(allowed, running(aws, quota, spot)).await?;
-        let mut names: Vec<String> = running.keys().cloned().collect();
-        names.extend(kinds.iter().filter(|k| !running.contains_key(*k)).cloned());
-        let processors = processors(aws, names).await?;
-        let of = |kind: &String| processors.get(kind).copied();
+        let (allowed, (used, silent), mut known) = futures::future::try_join3(
+            allowed,
+            running(aws, quota, spot),
+            processors(aws, kinds.to_vec()),
+        )
+        .await?;
+        let unknown: Vec<String> =
+            silent.keys().filter(|kind| !known.contains_key(*kind)).cloned().collect();
+        if !unknown.is_empty() {
+            known.extend(processors(aws, unknown).await?);
+        }
+        let of = |kind: &String| known.get(kind).copied();
         let Some(needed) = kinds.iter().filter_map(of).min() else { return Ok(None) };
-        let used = running.iter().map(|(kind, count)| of(kind).unwrap_or_default() * count).sum();
+        let silent = silent.iter().map(|(kind, count)| of(kind).unwrap_or_default() * count);
+        let used = used + silent.sum::<i64>();
         let value = allowed.quota().and_then(|q| q.value());
         #[expect(clippy::cast_possible_truncation, reason = "a quota is a whole number")]
         let allowed = value.map(|value| value.round() as i64);

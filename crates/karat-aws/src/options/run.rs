@@ -96,8 +96,9 @@ pub struct RunConfig {
     #[option(default = "", volatile)]
     pub shutdown_behavior: String,
     /// After so long without a word from this program the machine shuts itself down, which
-    /// terminates it: what a killed build leaves does not run on. `0s` for never. Machines that a
-    /// shutdown does not terminate, and those that are not reached by ssh, run on.
+    /// terminates it: what a killed build leaves does not run on, nor what `-on-error=abort` leaves.
+    /// `0s` for never. Machines that a shutdown does not terminate, and those that are not reached
+    /// by ssh, run on.
     #[option(default = "1h", volatile)]
     pub terminate_after: Duration,
     /// Whether the machine stops by itself, or a provisioner stops it.

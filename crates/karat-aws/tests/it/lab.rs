@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use karat_aws::AmazonEbs;
 use karat_component::DynBuilder;
 use karat_lab::core::faults::{Kind, Rule};
-use karat_lab::core::settings::{Durations, Instances, Settings};
+use karat_lab::core::settings::{Durations, Instances, Quotas, Settings};
 use karat_saga::{Cancellation, Ending, Services};
 use serde_json::{Value as Json, json};
 
@@ -16,7 +16,7 @@ use crate::build::{Build, options, told};
 use crate::moto::REGIONS;
 
 /// An image of the lab's catalogue, the same in all regions.
-const BASE: &str = "ami-0123456789abcdef0";
+pub(crate) const BASE: &str = "ami-0123456789abcdef0";
 /// The longest that is waited for something that has to come.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
@@ -40,7 +40,8 @@ pub(crate) fn quick() -> Durations {
 
 impl Lab {
     pub(crate) async fn start(durations: Durations) -> Self {
-        Self::of(durations, json!({ "name": "base", "id": BASE, "owner": "444455556666" })).await
+        let base = json!({ "name": "base", "id": BASE, "owner": "444455556666" });
+        Self::of(durations, base, Quotas::default()).await
     }
 
     /// One whose base image counts as one of Windows.
@@ -48,13 +49,20 @@ impl Lab {
         let base = json!({
             "name": "base", "id": BASE, "owner": "444455556666", "platform": "windows",
         });
-        Self::of(quick(), base).await
+        Self::of(quick(), base, Quotas::default()).await
     }
 
-    async fn of(durations: Durations, base: Json) -> Self {
+    /// One in which so many processors may run.
+    pub(crate) async fn of_processors(vcpus: u32) -> Self {
+        let base = json!({ "name": "base", "id": BASE, "owner": "444455556666" });
+        Self::of(quick(), base, Quotas { vcpus, ..Quotas::default() }).await
+    }
+
+    async fn of(durations: Durations, base: Json, quotas: Quotas) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = Settings {
             durations,
+            quotas,
             instances: Instances::Records,
             image: vec![serde_json::from_value(base).unwrap()],
             ..Settings::default()

@@ -10,6 +10,7 @@ mod kin;
 mod lab;
 mod moto;
 mod options;
+mod quota;
 mod replace;
 mod runs;
 mod session;
