@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::ebs::{BUILD_TAG, TOKEN_TAG};
+use crate::ebs::{BUILD_TAG, TOKEN_TAG, is_small};
 
 /// Which of the things that a call touches a permission is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,9 +194,13 @@ impl Policy {
     }
 
     fn preflight(&mut self, params: &Value) {
-        let looks = ["DescribeInstanceTypeOfferings", "DescribeInstanceTypes", "DescribeInstances"];
-        self.look("ec2", &looks);
-        self.look("servicequotas", &["GetServiceQuota"]);
+        self.look("ec2", &["DescribeInstanceTypeOfferings"]);
+        let several = params["kinds"].as_array().into_iter().flatten();
+        let mut kinds = std::iter::once(&params["kind"]).chain(several).filter_map(Value::as_str);
+        if !kinds.any(is_small) {
+            self.look("ec2", &["DescribeInstanceTypes", "DescribeInstances"]);
+            self.look("servicequotas", &["GetServiceQuota"]);
+        }
         if params["makes_image"] == true {
             self.look("ec2", &["DescribeImages"]);
             let copies = params["regions"].as_array().is_some_and(|r| !r.is_empty());

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::network::Place;
 use super::node;
-use super::scope::{Scope, filter, look, look_for_all, message, pause, say};
+use super::scope::{Scope, Tries, UNSEEN, filter, look, look_for_all, message, pause, say};
 use super::source::SourceImage;
 use super::states::Machine;
 use crate::client::{Aws, AwsError, Explain, has_code};
@@ -38,6 +38,32 @@ impl MakeGroup {
             .collect())
     }
 
+    /// Deletes a group that may be in use for a while yet, or not be seen yet.
+    async fn delete(&self, aws: &Aws, id: &str, cx: &StepContext) -> Result<(), StepError> {
+        let start = tokio::time::Instant::now();
+        loop {
+            let wait = match aws.ec2.delete_security_group().group_id(id).send().await {
+                Ok(_) => return Ok(()),
+                Err(e) if has_code(&e, &["InvalidGroup.NotFound"]) => {
+                    if start.elapsed() >= UNSEEN {
+                        return Ok(());
+                    }
+                    Duration::from_secs(1)
+                }
+                Err(e)
+                    if has_code(&e, &["DependencyViolation", "InvalidGroup.InUse"])
+                        && start.elapsed() < IN_USE =>
+                {
+                    Duration::from_secs(3)
+                }
+                Err(e) => {
+                    return Err(e).or_fail(format!("could not delete the security group {id}"));
+                }
+            };
+            pause(cx, wait).await?;
+        }
+    }
+
     async fn by_name(&self, aws: &Aws, vpc: &str) -> Result<Vec<String>, AwsError> {
         let answer = aws
             .ec2
@@ -63,6 +89,7 @@ impl Step for MakeGroup {
         say(cx, format!("Creating the security group {name}"));
         let what = || format!("could not create the security group {name}");
         let tags = self.scope.specification(ResourceType::SecurityGroup, &source.texts.run_tags);
+        let tries = Tries::default();
         let ask = aws
             .ec2
             .create_security_group()
@@ -70,9 +97,22 @@ impl Step for MakeGroup {
             .description(format!("Karat build {}", printable(&self.scope.build)))
             .vpc_id(&place.vpc)
             .tag_specifications(tags)
+            .customize()
+            .mutate_request(tries.counter())
             .send();
         match cx.unless_cancelled(ask).await? {
-            Ok(made) => Ok(made.group_id().unwrap_or_default().to_owned()),
+            Ok(made) => {
+                let id = made.group_id().unwrap_or_default().to_owned();
+                if tries.are_several() {
+                    // A second one of the name can be made while the first is not seen.
+                    let own = || self.own(&aws);
+                    let all = look_for_all(cx, Some(&id), own, &what()).await?;
+                    for other in all.iter().filter(|other| **other != id) {
+                        self.delete(&aws, other, cx).await?;
+                    }
+                }
+                Ok(id)
+            }
             Err(e) if has_code(&e, &["InvalidGroup.Duplicate"]) => {
                 // An answer that was lost: nothing else has the name.
                 let by_name = || self.by_name(&aws, &place.vpc);
@@ -86,27 +126,14 @@ impl Step for MakeGroup {
     async fn undo(&self, cx: &StepContext, done: Option<String>) -> Result<(), StepError> {
         let aws = self.scope.aws().await?;
         let name = self.scope.name();
-        let what = || format!("could not delete the security group {name}");
-        // A second one of the name can be made while the first is not seen.
-        let mut ids = look_for_all(cx, done.as_ref(), || self.own(&aws), &what()).await?;
-        ids.extend(done.filter(|id| !ids.contains(id)));
+        let what = format!("could not delete the security group {name}");
+        let ids = match done {
+            Some(id) => vec![id],
+            None => look_for_all(cx, None, || self.own(&aws), &what).await?,
+        };
         for id in ids {
             say(cx, format!("Deleting the security group {name}"));
-            let start = tokio::time::Instant::now();
-            loop {
-                let gone = aws.ec2.delete_security_group().group_id(&id).send().await;
-                match gone {
-                    Ok(_) => break,
-                    Err(e) if has_code(&e, &["InvalidGroup.NotFound"]) => break,
-                    Err(e)
-                        if has_code(&e, &["DependencyViolation", "InvalidGroup.InUse"])
-                            && start.elapsed() < IN_USE =>
-                    {
-                        pause(cx, Duration::from_secs(3)).await?;
-                    }
-                    Err(e) => return Err(e).or_fail(what()),
-                }
-            }
+            self.delete(&aws, &id, cx).await?;
         }
         Ok(())
     }

@@ -22,12 +22,18 @@ pub(crate) struct MakeKey {
     pub(crate) rsa: bool,
 }
 
+/// After so many seconds a pair is seen.
+const SEEN: i64 = 5;
+
 /// The key pair.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct KeyPair {
     pub(crate) name: String,
     pub(crate) id: String,
     pub(crate) file: PathBuf,
+    /// When it was made, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) made: i64,
 }
 
 impl MakeKey {
@@ -90,15 +96,25 @@ impl Step for MakeKey {
         write_secret(&file, secret)
             .map_err(|e| StepError::because(format!("could not write {}", file.display()), e))?;
         let id = made.key_pair_id().unwrap_or_default().to_owned();
-        Ok(KeyPair { name: self.name.clone(), id, file })
+        let made = jiff::Timestamp::now().as_second();
+        Ok(KeyPair { name: self.name.clone(), id, file, made })
     }
 
     async fn undo(&self, cx: &StepContext, done: Option<KeyPair>) -> Result<(), StepError> {
         let aws = self.scope.aws().await?;
         let what = || format!("could not delete the key pair {}", self.name);
-        let name = done.map(|key| key.name);
-        let mut names = look_for_all(cx, name.as_ref(), || self.own(&aws), &what()).await?;
-        names.extend(name.filter(|name| !names.contains(name)));
+        // AWS says nothing of a pair that it does not see yet.
+        let age = |key: &KeyPair| jiff::Timestamp::now().as_second() - key.made;
+        let names = match done {
+            Some(key) if age(&key) > SEEN => vec![key.name],
+            done => {
+                let name = done.map(|key| key.name);
+                let own = || self.own(&aws);
+                let mut names = look_for_all(cx, name.as_ref(), own, &what()).await?;
+                names.extend(name.filter(|name| !names.contains(name)));
+                names
+            }
+        };
         if !names.is_empty() {
             say(cx, format!("Deleting the key pair {}", self.name));
         }

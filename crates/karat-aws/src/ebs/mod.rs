@@ -67,6 +67,7 @@ pub use config::EbsConfig;
 use config::{Product, Validated};
 pub use fast_launch::{FastLaunchConfig, FastLaunchRegionConfig};
 pub(crate) use preflight::literal;
+pub(crate) use quota::is_small;
 pub(crate) use scope::{BUILD_TAG, TOKEN_TAG, filter};
 pub(crate) use snapshots::SnapshotStates;
 pub(crate) use source::{SourceImage, find};

@@ -7,7 +7,7 @@ use futures::future::{try_join_all, try_join5};
 use karat_saga::{Step, StepContext, StepError};
 use serde::{Deserialize, Serialize};
 
-use super::quota::room;
+use super::quota::{is_small, room};
 use super::retire::{OldImage, old_images};
 use super::scope::{Scope, filter, message};
 use crate::client::{Aws, AwsError, Explain};
@@ -105,10 +105,10 @@ impl Preflight {
 
     /// Whether the quota has room for the machine. Who may not look is told only when it starts.
     async fn room(&self, aws: &Aws, cx: &StepContext) -> Result<(), StepError> {
-        if self.on_host {
+        let kinds = self.kinds();
+        if self.on_host || kinds.iter().any(|kind| is_small(kind)) {
             return Ok(());
         }
-        let kinds = self.kinds();
         match room(aws, &kinds, self.spot).await {
             Ok(Some(room)) if !room.is_enough() => Err(StepError::new(format!(
                 "{} needs {} vCPUs, and of the {} that the account may have in {} {} are in use",

@@ -37,6 +37,14 @@ fn code(kind: &str, spot: bool) -> Option<&'static str> {
     found.map(|(_, on_demand, of_spot)| if spot { *of_spot } else { *on_demand })
 }
 
+/// Whether a type is so small that its quota is hardly ever what hinders it: at most two processors,
+/// by its name. AWS tells of those when they start, and each build is spared the calls.
+pub(crate) fn is_small(kind: &str) -> bool {
+    let size = kind.rsplit('.').next().unwrap_or_default();
+    let small = ["nano", "micro", "small", "medium", "large"].contains(&size);
+    small && code(kind, false) == Some(QUOTAS[0].1)
+}
+
 /// How many processors a machine needs, and how many there may be and are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
@@ -165,6 +173,12 @@ mod tests {
             assert_eq!(code(kind, false), quota, "{kind}");
         }
         assert_eq!(code("x2idn.16xlarge", true), Some("L-E3A00192"));
+    }
+
+    #[test]
+    fn small_types_are_known_by_their_names() {
+        assert!(is_small("t3.medium") && is_small("m7i-flex.large"));
+        assert!(!is_small("t3.xlarge") && !is_small("m5.metal") && !is_small("inf2.large"));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use karat_component::{BuildInfo, Events, Generated, SagaContext};
 use karat_config::NameRules;
 use karat_provisioners::late::Late;
@@ -163,6 +165,24 @@ where
             return Ok(found);
         }
         pause(cx, Duration::from_millis(500)).await?;
+    }
+}
+
+/// Counts how often a call is tried: of several tries each may have made something.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tries(Arc<AtomicU32>);
+
+impl Tries {
+    /// What a call has to be given, so that its tries are counted.
+    pub(crate) fn counter(&self) -> impl Fn(&mut HttpRequest) + Send + Sync + 'static {
+        let tries = Arc::clone(&self.0);
+        move |_| {
+            tries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn are_several(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 1
     }
 }
 

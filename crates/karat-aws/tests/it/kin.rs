@@ -263,9 +263,16 @@ fn a_policy_has_what_the_options_need_and_no_more() {
     for action in ["ec2:RunInstances", "ec2:CreateImage", "ec2:TerminateInstances"] {
         assert!(text.contains(&format!("\"{action}\"")), "{action} is not in {small:#}");
     }
-    for action in
-        ["CreateKeyPair", "CopyImage", "iam:", "kms:", "ssm:", "DescribeRegions", "Deprecation"]
-    {
+    for action in [
+        "CreateKeyPair",
+        "CopyImage",
+        "servicequotas:",
+        "iam:",
+        "kms:",
+        "ssm:",
+        "DescribeRegions",
+        "Deprecation",
+    ] {
         assert!(!text.contains(action), "{action} is in {small:#}");
     }
     // Nothing is removed or changed that is not a build's own.
