@@ -31,7 +31,7 @@ use crate::core::phase::now;
 use crate::core::records::DatabaseError;
 use crate::core::settings::{Instances, Settings};
 use crate::machines::host::{self, Addresses};
-use crate::machines::{Machines, Serve};
+use crate::machines::{Machines, Serve, Severable};
 
 /// Where data channels of sessions are, before the session's id.
 const DATA_CHANNEL: &str = "/v1/data-channel/";
@@ -436,10 +436,11 @@ fn data_channel(
     let serving = Arc::clone(shared);
     tokio::spawn(async move {
         let Ok(stream) = upgrade.await else { return };
-        let stream: Box<dyn Io> = Box::new(TokioIo::new(stream));
+        let (stream, cut) = Severable::new(TokioIo::new(stream));
+        let stream: Box<dyn Io> = Box::new(stream);
         let socket = Socket::from_raw_socket(stream, Role::Server, None).await;
         if let Some(machines) = &*serving.machines() {
-            machines.serve_session(session, socket);
+            machines.serve_session(session, socket, cut);
         }
     });
     let mut answer = Response::new(Full::default());

@@ -60,6 +60,21 @@ fn validation(reason: &str, message: impl Into<String>) -> AwsError {
     AwsError::new("ValidationException", format!("{reason}: {}", message.into()))
 }
 
+/// The snapshots whose blocks a request asks for.
+pub(crate) fn asked_for(request: &Incoming) -> Vec<String> {
+    let parts: Vec<&str> = request.path.trim_matches('/').split('/').collect();
+    let mut found: Vec<String> = match (request.method.as_str(), parts.as_slice()) {
+        ("GET", ["snapshots", id, ..]) => vec![(*id).to_owned()],
+        ("POST", ["snapshots"]) => {
+            let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+            body["ParentSnapshotId"].as_str().map(str::to_owned).into_iter().collect()
+        }
+        _ => Vec::new(),
+    };
+    found.extend(request.query_value("firstSnapshotId"));
+    found
+}
+
 /// Answers a call.
 pub(crate) fn answer(call: &mut Call<'_>, request: &Incoming) -> Result<EbsAnswer> {
     let parts: Vec<&str> = request.path.trim_matches('/').split('/').collect();
@@ -132,6 +147,9 @@ fn start(call: &mut Call<'_>, request: &Incoming) -> Result<EbsAnswer> {
             Content::Blocks(from) => {
                 call.jobs.push(Job::CopyBlocks { from: from.clone(), to: made.id.clone() });
             }
+            _ if from.laid_out => {
+                call.jobs.push(Job::CopyBlocks { from: from.id.clone(), to: made.id.clone() });
+            }
             Content::Empty => {}
             _ => return Err(no_blocks(id)),
         }
@@ -164,8 +182,8 @@ fn no_blocks(id: &str) -> AwsError {
     validation(
         "INVALID_SNAPSHOT_ID",
         format!(
-            "The lab gives the blocks of snapshots that were written through EBS direct; {id} was \
-             made from a machine."
+            "{id} was made from a machine, and the lab could not lay its files out as a disk: its \
+             log says why."
         ),
     )
 }
@@ -279,6 +297,7 @@ fn blocks_of(call: &Call<'_>, id: &str) -> Result<(u32, Blocks)> {
     }
     let blocks = match &found.content {
         Content::Blocks(own) => call.database.blocks(own).map_err(AwsError::internal)?,
+        _ if found.laid_out => call.database.blocks(id).map_err(AwsError::internal)?,
         Content::Empty => Vec::new(),
         _ => return Err(no_blocks(id)),
     };

@@ -1,7 +1,7 @@
 //! From a request to a service and back.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -23,6 +23,7 @@ use crate::core::ids;
 use crate::core::phase::{Millis, now};
 use crate::core::records::{Database, DatabaseError};
 use crate::core::settings::Settings;
+use crate::machines::Root;
 
 /// What goes back.
 #[derive(Debug)]
@@ -107,7 +108,25 @@ pub(crate) struct Front {
     pub(crate) images: Vec<Entry>,
     pub(crate) machines: bool,
     pub(crate) blocks: BlockStore,
+    /// Makes disks of what is not in blocks, where there are machines.
+    pub(crate) disks: OnceLock<Weak<dyn Disks>>,
+    /// One disk is made at a time.
+    pub(crate) laying: Mutex<()>,
     inner: Mutex<Inner>,
+}
+
+/// Makes disks of files.
+pub(crate) trait Disks: Send + Sync {
+    /// Lays a root out as a disk of so many bytes, and keeps its blocks: their numbers and digests.
+    ///
+    /// # Errors
+    /// Why that cannot be done.
+    fn lay_out(
+        &self,
+        snapshot: &str,
+        root: Root,
+        bytes: u64,
+    ) -> std::result::Result<Vec<(u32, Vec<u8>)>, String>;
 }
 
 /// A request of which is known what it asks for.
@@ -183,7 +202,15 @@ impl Front {
         inner.commit()?;
         let blocks = BlockStore::new(settings.dir.join("blocks"));
         let images = settings.images();
-        Ok(Self { settings, images, machines, blocks, inner: Mutex::new(inner) })
+        Ok(Self {
+            settings,
+            images,
+            machines,
+            blocks,
+            disks: OnceLock::new(),
+            laying: Mutex::default(),
+            inner: Mutex::new(inner),
+        })
     }
 
     /// A session that was begun and not ended.
@@ -225,6 +252,11 @@ impl Front {
             Ok(asked) => asked,
             Err(error) => return refused(protocol, &error, &id),
         };
+        if asked.service == "ebs" {
+            for snapshot in ebs::asked_for(request) {
+                self.lay_out(&snapshot);
+            }
+        }
         self.carry_out(&asked, &id)
     }
 

@@ -39,7 +39,7 @@ mod tags;
 
 pub(crate) use call::Job;
 pub use ec2::actions as ec2_actions;
-pub(crate) use front::Front;
+pub(crate) use front::{Disks, Front};
 pub use iam::actions as iam_actions;
 pub(crate) use imds::Imds;
 pub(crate) use request::Incoming;

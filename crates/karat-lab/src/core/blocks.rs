@@ -1,8 +1,11 @@
 //! Contents of snapshots: blocks of 512 KiB, each once, in files named by their SHA-256.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use ring::digest;
 
 use super::ids;
 
@@ -43,6 +46,50 @@ impl BlockStore {
         let mut file = fs::File::create(&draft)?;
         file.write_all(content)?;
         fs::rename(draft, path)
+    }
+
+    /// Whether a block is there.
+    #[must_use]
+    pub fn has(&self, digest: &[u8]) -> bool {
+        self.path(digest).exists()
+    }
+
+    /// Keeps the blocks of a disk that have something in them; `used` are the parts of it that were
+    /// written, ascending: offset and length in bytes. Gives numbers and digests.
+    ///
+    /// # Errors
+    /// When the disk cannot be read or a block cannot be written.
+    pub fn take_apart(
+        &self,
+        disk: &Path,
+        used: &[(u64, u64)],
+    ) -> io::Result<Vec<(u32, Vec<u8>)>> {
+        use std::os::unix::fs::FileExt;
+        let file = fs::File::open(disk)?;
+        let length = file.metadata()?.len();
+        let size = BLOCK_SIZE as u64;
+        let numbers: BTreeSet<u64> = used
+            .iter()
+            .filter(|(_, length)| *length > 0)
+            .flat_map(|(start, length)| start / size..=(start + length - 1) / size)
+            .collect();
+        let (mut block, zero) = (vec![0; BLOCK_SIZE], vec![0; BLOCK_SIZE]);
+        let mut blocks = Vec::new();
+        for number in numbers {
+            let at = number * size;
+            let rest = usize::try_from(length.saturating_sub(at)).unwrap_or(BLOCK_SIZE);
+            let (part, beyond) = block.split_at_mut(rest.min(BLOCK_SIZE));
+            file.read_exact_at(part, at)?;
+            beyond.fill(0);
+            if block == zero {
+                continue;
+            }
+            let digest = digest::digest(&digest::SHA256, &block).as_ref().to_vec();
+            self.put(&digest, &block)?;
+            let number = u32::try_from(number).map_err(|_| io::ErrorKind::FileTooLarge)?;
+            blocks.push((number, digest));
+        }
+        Ok(blocks)
     }
 
     /// Reads a block.
@@ -96,6 +143,11 @@ mod tests {
         let bytes = fs::read(&disk).unwrap();
         assert_eq!(bytes.len(), 3 * BLOCK_SIZE);
         assert_eq!((bytes[0], bytes[BLOCK_SIZE], bytes[2 * BLOCK_SIZE]), (0, 7, 0));
+        let used = [(0, 1), (BLOCK_SIZE as u64, 2 * BLOCK_SIZE as u64)];
+        let blocks = store.take_apart(&disk, &used).unwrap();
+        let digest = digest::digest(&digest::SHA256, &block).as_ref().to_vec();
+        assert_eq!(blocks, [(1, digest.clone())]);
+        assert!(store.has(&digest));
         store.remove(b"dd").unwrap();
         store.remove(b"dd").unwrap();
         assert!(store.get(b"dd").is_err());

@@ -53,7 +53,7 @@ pub enum Blow {
     SpotInterruption,
     /// It is terminated at once, as when its host fails.
     InstanceLoss,
-    /// Its connections end, and none begins for the delay.
+    /// Its connections end, those of its sessions too, and none begins for the delay.
     SshCut,
     /// Its temporary folders take no more.
     FullDisk,

@@ -234,6 +234,26 @@ impl Database {
         Ok(())
     }
 
+    /// Remembers all blocks of a snapshot that has none yet.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing is remembered then.
+    pub fn put_blocks(
+        &mut self,
+        snapshot: &str,
+        blocks: &[(u32, Vec<u8>)],
+    ) -> Result<(), DatabaseError> {
+        self.transaction(|transaction| {
+            let mut insert = transaction.prepare(
+                "INSERT OR REPLACE INTO blocks (snapshot, number, digest) VALUES (?1, ?2, ?3)",
+            )?;
+            for (number, digest) in blocks {
+                insert.execute(params![snapshot, number, digest])?;
+            }
+            Ok(())
+        })
+    }
+
     /// The content of a block, if it was written.
     ///
     /// # Errors

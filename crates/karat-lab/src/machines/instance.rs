@@ -278,6 +278,7 @@ impl One {
     /// The machine, which is about to end.
     fn take(&mut self) -> Option<Live> {
         self.hub.running().remove(&self.id);
+        self.hub.lines.forget(&self.id);
         self.live.take()
     }
 

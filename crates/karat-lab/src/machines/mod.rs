@@ -7,14 +7,17 @@
 //! |---|---|
 //! | `instance.rs` | one instance: its queue, its machine |
 //! | `roots.rs` | the layers that a machine stands on, and the ones made of it |
+//! | `layout.rs` | disks of what is on the layers |
 //! | `reach.rs` | its ports, at an address of this host |
 //! | `sessions.rs` | the built-in agent of session manager |
+//! | `sever.rs` | web sockets that can be cut |
 //! | `host.rs` | whether this host can run machines |
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use karat_layers::Store;
 use karat_machine::runtime::{Machine, MachineRecord, recover};
@@ -24,15 +27,18 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::aws::{Front, Job};
+use crate::aws::{Disks, Front, Job};
 
 pub(crate) mod host;
 mod instance;
+mod layout;
 mod reach;
 mod roots;
 mod sessions;
+mod sever;
 
 pub(crate) use roots::Root;
+pub(crate) use sever::Severable;
 
 /// Where an instance finds the lab itself, as a client finds it at its own address.
 const INSIDE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
@@ -53,6 +59,7 @@ pub(crate) struct Hub {
     /// Those that run, by the ids of their instances.
     running: Mutex<BTreeMap<String, Machine>>,
     agents: sessions::Agents,
+    lines: sever::Lines,
     tasks: TaskTracker,
     /// The lab ends.
     end: CancellationToken,
@@ -101,11 +108,15 @@ impl Machines {
             queues: Mutex::default(),
             running: Mutex::default(),
             agents: sessions::Agents::default(),
+            lines: sever::Lines::default(),
             tasks: TaskTracker::new(),
             end: CancellationToken::new(),
             making: tokio::sync::Mutex::default(),
             front: Arc::clone(&front),
         });
+        let disks: Weak<dyn Disks> = Arc::downgrade(&hub) as _;
+        // There is one hub for each front.
+        let _ = front.disks.set(disks);
         hub.sweep();
         if let Err(error) = hub.collect() {
             tracing::warn!(error = chain(&error), "cannot collect what nothing needs");
@@ -124,9 +135,14 @@ impl Machines {
     }
 
     /// Serves a web socket that asks for a session.
-    pub(crate) fn serve_session(&self, id: String, socket: karat_ssm::Socket) {
+    pub(crate) fn serve_session(
+        &self,
+        id: String,
+        socket: karat_ssm::Socket,
+        cut: CancellationToken,
+    ) {
         let hub = Arc::clone(&self.hub);
-        self.hub.tasks.spawn(async move { hub.serve_session(&id, socket).await });
+        self.hub.tasks.spawn(async move { hub.serve_session(&id, socket, cut).await });
     }
 
     /// Powers all of them off and waits until they are.
@@ -147,6 +163,9 @@ impl Hub {
     fn dispatch(self: &Arc<Self>, job: Job) {
         if let Job::EndSession { session } = &job {
             self.agents.end(session);
+        }
+        if let Job::Cut { instance, lasts } = &job {
+            self.lines.cut(instance, Duration::from_millis(*lasts));
         }
         let Some(id) = job.instance().map(str::to_owned) else { return };
         if self.end.is_cancelled() {

@@ -65,7 +65,7 @@ impl Hub {
     }
 
     /// Brings an image of a container registry here.
-    async fn fetched(&self, mut root: Root, cancel: &CancellationToken) -> Result<Root, NoRoot> {
+    pub(super) async fn fetched(&self, mut root: Root, cancel: &CancellationToken) -> Result<Root, NoRoot> {
         if let Root::Base { base: Base::Oci(image), .. } = &mut root
             && karat_oci::is_address(&image.source)
         {
@@ -87,7 +87,7 @@ impl Hub {
         Ok(root)
     }
 
-    fn make(&self, run: &str, root: Root, control: &Control) -> Result<Digest, NoRoot> {
+    pub(super) fn make(&self, run: &str, root: Root, control: &Control) -> Result<Digest, NoRoot> {
         match root {
             Root::Layer(text) => {
                 let digest = text.parse().ok().filter(|digest| self.store.has(*digest));
@@ -229,7 +229,7 @@ fn cloud_config(user: &str) -> String {
 }
 
 /// A file or folder that is removed when this is dropped.
-struct Removed(PathBuf);
+pub(super) struct Removed(pub(super) PathBuf);
 
 impl Drop for Removed {
     fn drop(&mut self) {

@@ -33,7 +33,7 @@ impl Agents {
 
 impl Hub {
     /// Serves a web socket that asks for a session.
-    pub(super) async fn serve_session(&self, id: &str, mut socket: Socket) {
+    pub(super) async fn serve_session(&self, id: &str, mut socket: Socket, cut: CancellationToken) {
         let opening = match read_opening(&mut socket).await {
             Ok(opening) => opening,
             Err(error) => {
@@ -50,9 +50,15 @@ impl Hub {
             let _ = refuse(&mut socket, id, "The instance is not connected.").await;
             return;
         };
+        if !self.lines.join(&session.instance, cut) {
+            return;
+        }
         let agent = {
             let mut agents = self.agents.lock();
             agents.retain(|_, agent| !agent.is_over());
+            if agents.contains_key(id) {
+                tracing::info!(session = id, "a session goes on through another web socket");
+            }
             let begin = || Arc::new(begin(&session, machine));
             Arc::clone(agents.entry(id.to_owned()).or_insert_with(begin))
         };

@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail so")]
 
 mod alone;
+mod blocks;
 mod catalogue;
 mod cloud;
+mod golden;
 mod life;
 mod ours;
 mod packer;
+mod private;
 mod sessions;
 mod terraform;

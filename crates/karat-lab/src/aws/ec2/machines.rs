@@ -1,6 +1,7 @@
 //! Between the records and the machines: what a machine is made of, and what became of it.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{PoisonError, Weak};
 
 use super::groups;
 use super::images::base_entry;
@@ -68,14 +69,7 @@ impl Front {
         let instance = inner.state.instances.get(id).ok_or("the instance is not there")?;
         let volume = root_volume(&inner.state, instance).ok_or("it has no root volume")?;
         let root = match &volume.content {
-            Content::Base(name) => {
-                let entry = base_entry(&self.images, name)
-                    .ok_or_else(|| format!("the image \"{name}\" is not in lab.toml any more"))?;
-                let base = entry.root.clone().ok_or_else(|| {
-                    format!("nothing says what the root of \"{name}\" is made from")
-                })?;
-                Root::Base { base, user: Some(entry.user.clone()) }
-            }
+            Content::Base(name) => self.base_root(name)?,
             Content::Layer(layer) => Root::Layer(layer.clone()),
             Content::Blocks(snapshot) => Root::Disk {
                 snapshot: snapshot.clone(),
@@ -92,6 +86,63 @@ impl Front {
             private: instance.private_address.parse().ok(),
             public: instance.public_address.clone(),
         })
+    }
+
+    /// What the root of a base image is made from.
+    fn base_root(&self, name: &str) -> Result<Root, String> {
+        let entry = base_entry(&self.images, name)
+            .ok_or_else(|| format!("the image \"{name}\" is not in lab.toml any more"))?;
+        let base = entry
+            .root
+            .clone()
+            .ok_or_else(|| format!("nothing says what the root of \"{name}\" is made from"))?;
+        Ok(Root::Base { base, user: Some(entry.user.clone()) })
+    }
+
+    /// Makes the blocks of a snapshot that has files, as one of a machine has. What cannot be done
+    /// is told by the log; the call then finds that there are no blocks.
+    pub(crate) fn lay_out(&self, id: &str) {
+        let _one = self.laying.lock().unwrap_or_else(PoisonError::into_inner);
+        let root = |s: &Snapshot| match &s.content {
+            Content::Layer(layer) => Some(Ok(Root::Layer(layer.clone()))),
+            Content::Base(name) => Some(self.base_root(name)),
+            Content::Empty | Content::Blocks(_) | Content::Volume(_) => None,
+        };
+        let ready = |s: &&Snapshot| {
+            !s.laid_out && s.phase.at(now()) == SnapshotState::Completed
+                && s.owner == self.settings.account
+        };
+        let found = self.lock().state.snapshots.get(id).filter(ready).cloned();
+        let Some(snapshot) = found else { return };
+        let Some(root) = root(&snapshot) else { return };
+        let Some(disks) = self.disks.get().and_then(Weak::upgrade) else { return };
+        // What is no snapshot's may be removed before it is this one's.
+        for _ in 0..3 {
+            let made = root
+                .clone()
+                .and_then(|root| disks.lay_out(id, root, u64::from(snapshot.size) * GIB));
+            let blocks = match made {
+                Ok(blocks) => blocks,
+                Err(why) => {
+                    tracing::warn!(snapshot = id, why, "the files are not laid out as a disk");
+                    return;
+                }
+            };
+            let kept = self.change(|inner, _| {
+                let Some(record) = inner.state.snapshots.get_mut(id) else { return true };
+                if !blocks.iter().all(|(_, digest)| self.blocks.has(digest)) {
+                    return false;
+                }
+                match inner.database.put_blocks(id, &blocks) {
+                    Ok(()) => record.laid_out = true,
+                    Err(error) => tracing::warn!(snapshot = id, %error, "blocks are not recorded"),
+                }
+                true
+            });
+            if kept {
+                return;
+            }
+        }
     }
 
     /// Sends jobs to the machines from now on, and gives those that are left from another time.

@@ -279,6 +279,9 @@ pub(crate) struct Snapshot {
     pub(crate) key: Option<String>,
     pub(crate) permissions: Vec<Permission>,
     pub(crate) content: Content,
+    /// Its content, which is not in blocks, was laid out as a disk: the blocks are there too.
+    #[serde(default)]
+    pub(crate) laid_out: bool,
     /// Written through EBS direct, and not sealed yet: when it was last written to, and after how
     /// many minutes of silence it fails.
     pub(crate) writing: Option<(Millis, i64)>,

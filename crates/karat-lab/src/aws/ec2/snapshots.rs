@@ -67,6 +67,7 @@ pub(crate) fn new(call: &Call<'_>, size: u32, description: String, tags: Tags) -
         key: None,
         permissions: Vec::new(),
         content: Content::Empty,
+        laid_out: false,
         writing: None,
         parent: None,
         copied: false,
@@ -291,9 +292,8 @@ fn node(call: &Call<'_>, snapshot: &Snapshot) -> Node {
 
 /// Removes a snapshot and its blocks.
 pub(super) fn remove(call: &mut Call<'_>, id: &str) {
-    if let Some(snapshot) = call.state.snapshots.remove(id)
-        && matches!(snapshot.content, Content::Blocks(_))
-    {
+    let has_blocks = |s: &Snapshot| s.laid_out || matches!(s.content, Content::Blocks(_));
+    if call.state.snapshots.remove(id).is_some_and(|snapshot| has_blocks(&snapshot)) {
         call.jobs.push(Job::DropBlocks { snapshot: id.to_owned() });
     }
 }
