@@ -35,6 +35,8 @@ use crate::machines::{Machines, Serve, Severable};
 
 /// Where data channels of sessions are, before the session's id.
 const DATA_CHANNEL: &str = "/v1/data-channel/";
+/// Where control channels of agents are, before the instance's id.
+const CONTROL_CHANNEL: &str = "/v1/control-channel/";
 /// A body of more bytes is refused.
 const LARGEST: usize = 16 * 1024 * 1024;
 
@@ -380,9 +382,8 @@ async fn respond(
     shared: Arc<Shared>,
     mut request: Request<Body>,
 ) -> Result<Response<Full<Bytes>>, Lost> {
-    if let Some(session) = request.uri().path().strip_prefix(DATA_CHANNEL) {
-        let session = session.trim_end_matches('/').to_owned();
-        return Ok(data_channel(&shared, &mut request, session));
+    if request.headers().contains_key(SEC_WEBSOCKET_KEY) {
+        return Ok(channel(&shared, &mut request));
     }
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, LARGEST).collect().await else {
@@ -418,16 +419,18 @@ async fn respond(
     Ok(response(answer.status, answer.headers, answer.body))
 }
 
-/// Turns a request into the web socket of a session.
-fn data_channel(
-    shared: &Arc<Shared>,
-    request: &mut Request<Body>,
-    session: String,
-) -> Response<Full<Bytes>> {
+/// Turns a request into the web socket of a session, or of an agent.
+fn channel(shared: &Arc<Shared>, request: &mut Request<Body>) -> Response<Full<Bytes>> {
+    let path = request.uri().path().trim_end_matches('/').to_owned();
+    let of = |kind: &str| path.strip_prefix(kind).map(str::to_owned);
+    let (session, instance) = (of(DATA_CHANNEL), of(CONTROL_CHANNEL));
     let refused = |status: u16, text: &str| response(status, Vec::new(), text.into());
     let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY) else {
-        return refused(400, "a data channel is a web socket");
+        return refused(400, "a channel is a web socket");
     };
+    if session.is_none() && instance.is_none() {
+        return refused(404, "there is no such channel");
+    }
     let accept = derive_accept_key(key.as_bytes());
     if shared.machines().is_none() {
         return refused(404, "instances are records");
@@ -440,7 +443,11 @@ fn data_channel(
         let stream: Box<dyn Io> = Box::new(stream);
         let socket = Socket::from_raw_socket(stream, Role::Server, None).await;
         if let Some(machines) = &*serving.machines() {
-            machines.serve_session(session, socket, cut);
+            if let Some(session) = session {
+                machines.serve_session(session, socket, cut);
+            } else if let Some(instance) = instance {
+                machines.serve_agent(instance, socket);
+            }
         }
     });
     let mut answer = Response::new(Full::default());

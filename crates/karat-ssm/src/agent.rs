@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_util::sync::CancellationToken;
 
 use crate::SsmError;
 use crate::cipher::Cipher;
@@ -146,6 +147,7 @@ impl std::fmt::Debug for AgentOptions {
 #[derive(Debug)]
 pub struct AgentSession {
     sockets: mpsc::Sender<Socket>,
+    over: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -156,16 +158,25 @@ impl AgentSession {
         let (sockets, next) = mpsc::channel(4);
         let link =
             Link::start(Side::Agent, Waiting { next, session_id: options.session_id.clone() });
+        let over = CancellationToken::new();
+        let guard = over.clone().drop_guard();
         let task = tokio::spawn(async move {
+            let _guard = guard;
             let mut link = link;
             let result = serve(&mut link, &options, &*target).await;
             tracing::debug!(session = options.session_id, ?result, "a session is over");
+            let why = match result {
+                Err(SsmError::Closed(why)) => why,
+                _ => String::new(),
+            };
+            // It is set here alone.
+            let _ = link.farewell.set(Message::closed(&options.session_id, &why).to_bytes());
             drop(link.outgoing);
             // What was sent last is on its way.
             let _ = tokio::time::timeout(Duration::from_secs(10), &mut link.task).await;
             link.task.abort();
         });
-        Self { sockets, task }
+        Self { sockets, over, task }
     }
 
     /// Goes on through a web socket whose client has been let in.
@@ -180,7 +191,13 @@ impl AgentSession {
     /// Whether the session is over.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.task.is_finished()
+        self.over.is_cancelled()
+    }
+
+    /// What tells the end of the session.
+    #[must_use]
+    pub fn over(&self) -> CancellationToken {
+        self.over.clone()
     }
 }
 

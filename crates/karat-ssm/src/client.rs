@@ -117,8 +117,9 @@ pub trait Service: Send + Sync {
 }
 
 /// A stream to a port of a machine. It ends with the session, and ends the session when it is dropped
-/// or closed. That the machine closed its connection alone is not told: a reader has to know where
-/// the data ends, as one of ssh does.
+/// or closed. A session of `AWS-StartSSHSession` ends when the machine closes its connection. One of
+/// `AWS-StartPortForwardingSession` does not, and the machine's agent does not tell: a reader has
+/// to know where the data ends, as one of ssh does.
 #[derive(Debug)]
 pub struct PortSession {
     stream: DuplexStream,
@@ -474,7 +475,7 @@ struct Pump {
 
 impl Pump {
     async fn run(self, link: Link, stream: DuplexStream) {
-        let Link { outgoing, incoming, mut task } = link;
+        let Link { outgoing, incoming, mut task, .. } = link;
         let (reads, writes) = tokio::io::split(stream);
         let up = up(reads, outgoing, self.cipher.clone());
         let down = down(incoming, writes, self.cipher.clone());

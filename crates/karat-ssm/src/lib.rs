@@ -16,6 +16,7 @@
 //! | `connect.rs` | opening a web socket, through a proxy where one is set |
 //! | `client.rs` | [`PortSession`]: a stream to a port |
 //! | `agent.rs` | [`AgentSession`]: the machine's side, for the lab |
+//! | `envelope.rs` | [`Envelope`]: messages of control channels, for the lab |
 //!
 //! The client says that it is older than the version from which on agents put several connections
 //! into one session: one connection is all that a build needs.
@@ -27,6 +28,7 @@ mod agent;
 mod cipher;
 mod client;
 mod connect;
+mod envelope;
 mod error;
 mod handshake;
 mod link;
@@ -36,5 +38,6 @@ mod reliable;
 pub use agent::{AgentOptions, AgentSession, Opening, Target, Unlock, read_opening, refuse};
 pub use client::{DataKey, Opened, PortSession, Service};
 pub use connect::{Connect, Direct, Io};
+pub use envelope::{Envelope, channel_closed};
 pub use error::SsmError;
 pub use link::Socket;

@@ -1,7 +1,7 @@
 //! A data channel over one web socket after the other.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,8 @@ pub(crate) struct Link {
     /// Ends with what the other side said at the end, or nothing after a local end. Dropping it
     /// drops the channel.
     pub(crate) task: AbortOnDropHandle<Result<(), SsmError>>,
+    /// What is said last, when all has arrived.
+    pub(crate) farewell: Arc<OnceLock<Bytes>>,
 }
 
 impl Link {
@@ -65,8 +67,10 @@ impl Link {
     pub(crate) fn start(side: Side, sockets: impl Sockets) -> Self {
         let (outgoing, takes) = mpsc::channel(16);
         let (gives, incoming) = mpsc::channel(WAITING);
-        let task = tokio::spawn(run(Reliable::new(side), sockets, takes, gives));
-        Self { outgoing, incoming, task: AbortOnDropHandle::new(task) }
+        let farewell = Arc::default();
+        let says = Arc::clone(&farewell);
+        let task = tokio::spawn(run(Reliable::new(side), sockets, takes, gives, says));
+        Self { outgoing, incoming, task: AbortOnDropHandle::new(task), farewell }
     }
 }
 
@@ -81,11 +85,12 @@ async fn run(
     mut sockets: impl Sockets,
     mut takes: mpsc::Receiver<(u32, Bytes)>,
     gives: mpsc::Sender<Message>,
+    farewell: Arc<OnceLock<Bytes>>,
 ) -> Result<(), SsmError> {
     let mut lost = None;
     loop {
         let socket = sockets.next(lost).await?;
-        match carry(socket, &mut state, &mut takes, &gives).await? {
+        match carry(socket, &mut state, &mut takes, &gives, &farewell).await? {
             Turn::Lost(how) => {
                 tracing::debug!(how.reason, "the data channel's web socket is lost");
                 lost = Some(how);
@@ -101,13 +106,14 @@ async fn carry(
     state: &mut Reliable,
     takes: &mut mpsc::Receiver<(u32, Bytes)>,
     gives: &mpsc::Sender<Message>,
+    farewell: &OnceLock<Bytes>,
 ) -> Result<Turn, SsmError> {
     let (mut sink, mut stream) = socket.split();
     // Writing has a task of its own: two sides that both only write would wait for ever.
     let (frames, mut queue) = mpsc::unbounded_channel::<Frame>();
     let queued = Arc::new(AtomicUsize::new(0));
     let written = Arc::clone(&queued);
-    let _writer = AbortOnDropHandle::new(tokio::spawn(async move {
+    let writer = AbortOnDropHandle::new(tokio::spawn(async move {
         let mut fed = 0;
         while let Some(frame) = queue.recv().await {
             sink.feed(frame).await?;
@@ -150,7 +156,12 @@ async fn carry(
                 let received = state.receive(&bytes, gives.capacity() > 0, last)?;
                 received.reply.into_iter().map(Frame::Binary).for_each(send);
                 if let Some(reason) = received.closed {
-                    deliver(state, gives);
+                    // All that came before is still the reader's, however slow it is.
+                    while let Some(message) = state.deliver() {
+                        if gives.send(message).await.is_err() {
+                            break;
+                        }
+                    }
                     return Err(SsmError::Closed(reason));
                 }
                 deliver(state, gives);
@@ -180,6 +191,12 @@ async fn carry(
         if let Some(since) = leaving
             && (state.is_settled() || since.elapsed() > FAREWELL)
         {
+            if let Some(bytes) = farewell.get() {
+                send(Frame::Binary(bytes.clone()));
+            }
+            // The writer ends, with the web socket, when it has written all.
+            drop(frames);
+            let _ = tokio::time::timeout(FAREWELL, writer).await;
             return Ok(Turn::Done);
         }
     }

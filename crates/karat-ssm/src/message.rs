@@ -47,7 +47,7 @@ pub(crate) enum MessageType {
 }
 
 impl MessageType {
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Input => "input_stream_data",
             Self::Output => "output_stream_data",
@@ -180,7 +180,7 @@ impl Message {
         Self::control(MessageType::ChannelClosed, &content)
     }
 
-    fn control(kind: MessageType, content: &impl Serialize) -> Self {
+    pub(crate) fn control(kind: MessageType, content: &impl Serialize) -> Self {
         // Plain structs of texts and numbers can always be written as JSON.
         let payload = serde_json::to_vec(content).unwrap_or_default().into();
         Self { kind, sequence: 0, flags: 3, id: Uuid::new_v4(), payload_type: 0, payload }

@@ -78,6 +78,12 @@ pub(crate) fn leftovers(state: &State, account: &str, now: Millis) -> Vec<Leftov
     for p in state.profiles.iter() {
         add("", "instance-profile", &p.name, String::new(), false);
     }
+    for u in state.users.iter() {
+        add("", "user", &u.name, String::new(), false);
+    }
+    for p in state.policies.iter() {
+        add("", "policy", &p.arn, String::new(), false);
+    }
     for k in state.keys.iter().filter(|k| !k.managed && k.deletion.is_none()) {
         add(&k.region, "kms-key", &k.id, k.description.clone(), false);
     }

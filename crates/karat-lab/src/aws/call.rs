@@ -1,5 +1,6 @@
 //! What a service works with while it answers a call.
 
+use super::agents::Agents;
 use super::error::{AwsError, Result};
 use super::params::Params;
 use super::sessions::Sessions;
@@ -83,6 +84,7 @@ pub(crate) struct Call<'a> {
     /// Under which name the client knows the lab.
     pub(crate) host: &'a str,
     pub(crate) sessions: &'a mut Sessions,
+    pub(crate) agents: &'a mut Agents,
     pub(crate) jobs: &'a mut Vec<Job>,
 }
 

@@ -62,9 +62,22 @@ fn validation(reason: &str, message: impl Into<String>) -> AwsError {
 
 /// The snapshots whose blocks a request asks for.
 pub(crate) fn asked_for(request: &Incoming) -> Vec<String> {
+    if matches!(request.method.as_str(), "GET" | "POST")
+        && !request.path.starts_with("/snapshots/completion")
+    {
+        named_in(request)
+    } else {
+        Vec::new()
+    }
+}
+
+/// The snapshots that a request names.
+pub(crate) fn named_in(request: &Incoming) -> Vec<String> {
     let parts: Vec<&str> = request.path.trim_matches('/').split('/').collect();
     let mut found: Vec<String> = match (request.method.as_str(), parts.as_slice()) {
-        ("GET", ["snapshots", id, ..]) => vec![(*id).to_owned()],
+        (_, ["snapshots", "completion", id]) | (_, ["snapshots", id, ..]) => {
+            vec![(*id).to_owned()]
+        }
         ("POST", ["snapshots"]) => {
             let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
             body["ParentSnapshotId"].as_str().map(str::to_owned).into_iter().collect()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::agents::Agents;
 use super::call::{Call, Caller, Job};
 use super::ec2::model::{Instance, InstanceState, Volume, VolumeState};
 use super::error::{AwsError, Result};
@@ -15,7 +16,7 @@ use super::request::Incoming;
 use super::sessions::{Session, Sessions};
 use super::signature::Scope;
 use super::state::{Answered, Credential, State};
-use super::{ebs, ec2, iam, kms, quotas, secrets, ssm, sts};
+use super::{access, agents, ebs, ec2, iam, kms, quotas, secrets, ssm, sts};
 use crate::core::blocks::BlockStore;
 use crate::core::catalogue::Entry;
 use crate::core::faults::{Faults, Kind};
@@ -63,8 +64,8 @@ fn protocol(service: &str) -> Option<Protocol> {
     match service {
         "ec2" => Some(Protocol::Ec2),
         "iam" | "sts" => Some(Protocol::Query),
-        "kms" | "servicequotas" | "ssm" | "secretsmanager" => Some(Protocol::Json),
-        "ebs" => Some(Protocol::Rest),
+        "ec2messages" | "kms" | "secretsmanager" | "servicequotas" | "ssm" => Some(Protocol::Json),
+        "ebs" | "ssmmessages" => Some(Protocol::Rest),
         _ => None,
     }
 }
@@ -77,6 +78,7 @@ pub(crate) struct Inner {
     /// Takes the jobs of instances, where they are machines.
     pub(crate) machines: Option<tokio::sync::mpsc::UnboundedSender<Job>>,
     pub(crate) sessions: Sessions,
+    pub(crate) agents: Agents,
     /// Spot instances that are to end, and when.
     pub(crate) interruptions: BTreeMap<String, Millis>,
 }
@@ -167,6 +169,7 @@ impl Front {
             faults: Faults::default(),
             machines: None,
             sessions: Sessions::default(),
+            agents: Agents::default(),
             interruptions: BTreeMap::new(),
         };
         if inner.state.credentials.iter().next().is_none() {
@@ -218,13 +221,39 @@ impl Front {
         self.lock().sessions.get(id).cloned()
     }
 
+    /// Whether a token lets the control channel of an instance's agent in.
+    pub(crate) fn is_control_token(&self, instance: &str, token: &str) -> bool {
+        let inner = self.lock();
+        inner.agents.get(instance).is_some_and(|agent| agent.token.as_deref() == Some(token))
+    }
+
+    /// A session has ended by itself.
+    pub(crate) fn end_session(&self, id: &str) {
+        self.lock().sessions.remove(id);
+    }
+
+    /// What a key of KMS has encrypted.
+    ///
+    /// # Errors
+    /// When no key has, or for another context.
+    pub(crate) fn decrypt(
+        &self,
+        region: &str,
+        sealed: &[u8],
+        context: &BTreeMap<String, String>,
+    ) -> std::result::Result<Vec<u8>, String> {
+        kms::unlocked(&self.lock().state, region, sealed, context)
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The key that does not expire.
     pub(crate) fn main_credential(&self) -> Option<Credential> {
-        self.lock().state.credentials.iter().find(|c| c.expires.is_none()).cloned()
+        let own = format!(":user/{}", self.settings.user);
+        let is_own = |c: &&Credential| c.expires.is_none() && c.arn.ends_with(&own);
+        self.lock().state.credentials.iter().find(is_own).cloned()
     }
 
     /// Answers a request.
@@ -322,9 +351,12 @@ impl Front {
                 let name = target.split_once('.').map(|(_, name)| name.to_owned());
                 name.ok_or_else(|| unknown_operation(&target))?
             }
-            Protocol::Rest => ebs::action(&request.method, &request.path)
-                .ok_or_else(|| unknown_operation(&request.path))?
-                .to_owned(),
+            Protocol::Rest => {
+                let named = if scope.service == "ebs" { ebs::action } else { agents::action };
+                named(&request.method, &request.path)
+                    .ok_or_else(|| unknown_operation(&request.path))?
+                    .to_owned()
+            }
         };
         Ok(Asked {
             request,
@@ -420,8 +452,11 @@ impl Front {
             stuck,
             host: &host,
             sessions: &mut inner.sessions,
+            agents: &mut inner.agents,
             jobs,
         };
+        let claims = access::claims::of(&call, asked.service, &asked.body, asked.request);
+        access::check(&call, asked.service, claims)?;
         let said = match asked.service {
             "ec2" => Said::Tree(ec2::answer(&mut call)?),
             "iam" => Said::Tree(iam::answer(&mut call)?),
@@ -430,6 +465,8 @@ impl Front {
             "ssm" => Said::Json(ssm::answer(&mut call, &asked.body)?),
             "servicequotas" => Said::Json(quotas::answer(&mut call, &asked.body)?),
             "secretsmanager" => Said::Json(secrets::answer(&mut call, &asked.body)?),
+            "ec2messages" => Said::Json(agents::messages(&call, &asked.body)?),
+            "ssmmessages" => Said::Rest(agents::channels(&mut call, asked.request)?),
             _ => Said::Rest(ebs::answer(&mut call, asked.request)?),
         };
         if asked.protocol == Protocol::Ec2 && asked.params.on("DryRun")? {

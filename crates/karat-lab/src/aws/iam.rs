@@ -1,4 +1,5 @@
-//! IAM, as far as builders need it: roles, their policies, instance profiles.
+//! IAM, as far as builders need it: roles, their policies, instance profiles. Users and policies
+//! that stand by themselves are beside it.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use super::error::{AwsError, Result};
 use super::filters::Tags;
 use super::node::{Node, tree};
 use super::params::Params;
+use super::iam_users as users;
 use super::state::{Profile, Role};
 use super::tags;
 use crate::core::ids;
@@ -19,22 +21,40 @@ type Action = fn(&mut Call<'_>) -> Result<Node>;
 const ACTIONS: &[(&str, Action)] = &[
     ("AddRoleToInstanceProfile", add_role),
     ("AttachRolePolicy", attach_policy),
+    ("AttachUserPolicy", users::attach_policy),
+    ("CreateAccessKey", users::create_key),
     ("CreateInstanceProfile", create_profile),
+    ("CreatePolicy", users::create_policy),
     ("CreateRole", create_role),
+    ("CreateUser", users::create),
+    ("DeleteAccessKey", users::delete_key),
     ("DeleteInstanceProfile", delete_profile),
+    ("DeletePolicy", users::delete_managed),
     ("DeleteRole", delete_role),
     ("DeleteRolePolicy", delete_policy),
+    ("DeleteUser", users::delete),
+    ("DeleteUserPolicy", users::delete_policy),
     ("DetachRolePolicy", detach_policy),
+    ("DetachUserPolicy", users::detach_policy),
     ("GetInstanceProfile", get_profile),
+    ("GetPolicy", users::get_managed),
+    ("GetPolicyVersion", users::get_version),
     ("GetRole", get_role),
     ("GetRolePolicy", get_policy),
     ("GetUser", get_user),
+    ("GetUserPolicy", users::get_policy),
+    ("ListAccessKeys", users::list_keys),
     ("ListAttachedRolePolicies", list_attached),
+    ("ListAttachedUserPolicies", users::list_attached),
     ("ListInstanceProfiles", list_profiles),
     ("ListInstanceProfilesForRole", list_profiles),
+    ("ListPolicies", users::list_managed),
     ("ListRolePolicies", list_policies),
     ("ListRoles", list_roles),
+    ("ListUserPolicies", users::list_policies),
+    ("ListUsers", users::list),
     ("PutRolePolicy", put_policy),
+    ("PutUserPolicy", users::put_policy),
     ("RemoveRoleFromInstanceProfile", remove_role),
     ("TagInstanceProfile", tag),
     ("TagRole", tag),
@@ -54,7 +74,7 @@ pub fn actions() -> impl Iterator<Item = &'static str> {
     ACTIONS.iter().map(|(name, _)| *name)
 }
 
-fn missing(noun: &str, name: &str) -> AwsError {
+pub(super) fn missing(noun: &str, name: &str) -> AwsError {
     AwsError::new("NoSuchEntity", format!("{noun} {name} cannot be found.")).status(404)
 }
 
@@ -123,12 +143,12 @@ fn role_node(call: &Call<'_>, role: &Role) -> Node {
     }
 }
 
-fn tags_node(tags: &Tags) -> Node {
+pub(super) fn tags_node(tags: &Tags) -> Node {
     Node::list(tags.iter().map(|(key, value)| tree! { "Key": key, "Value": value }))
 }
 
 /// A policy as IAM gives it back: percent-encoded.
-fn encoded(policy: &str) -> String {
+pub(super) fn encoded(policy: &str) -> String {
     utf8_percent_encode(policy, NON_ALPHANUMERIC).to_string()
 }
 
@@ -145,7 +165,7 @@ fn profile_node(call: &Call<'_>, profile: &Profile) -> Node {
     }
 }
 
-fn checked_name<'a>(call: &'a Call<'_>, parameter: &str, most: usize) -> Result<&'a str> {
+pub(super) fn checked_name<'a>(call: &'a Call<'_>, parameter: &str, most: usize) -> Result<&'a str> {
     let name = call.params.need(parameter)?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
     if name.len() > most || !name.chars().all(plain) {
@@ -159,7 +179,7 @@ fn checked_name<'a>(call: &'a Call<'_>, parameter: &str, most: usize) -> Result<
     Ok(name)
 }
 
-fn checked_policy<'a>(call: &'a Call<'_>, parameter: &str) -> Result<&'a str> {
+pub(super) fn checked_policy<'a>(call: &'a Call<'_>, parameter: &str) -> Result<&'a str> {
     let text = call.params.need(parameter)?;
     let document: serde_json::Value = serde_json::from_str(text).map_err(|_| {
         AwsError::new("MalformedPolicyDocument", "This policy contains invalid Json")
@@ -194,11 +214,11 @@ fn profile<'a>(call: &'a mut Call<'_>) -> Result<&'a mut Profile> {
     call.state.profiles.get_mut(name).ok_or_else(|| missing("Instance Profile", name))
 }
 
-fn exists(noun: &str, name: &str) -> AwsError {
+pub(super) fn exists(noun: &str, name: &str) -> AwsError {
     AwsError::new("EntityAlreadyExists", format!("{noun} {name} already exists.")).status(409)
 }
 
-fn conflict(message: &str) -> AwsError {
+pub(super) fn conflict(message: &str) -> AwsError {
     AwsError::new("DeleteConflict", message).status(409)
 }
 
@@ -283,10 +303,7 @@ fn list_policies(call: &mut Call<'_>) -> Result<Node> {
 
 fn attach_policy(call: &mut Call<'_>) -> Result<Node> {
     let arn = call.params.need("PolicyArn")?.to_owned();
-    // Those that AWS keeps are there; others cannot be, since there is no CreatePolicy.
-    if !arn.starts_with("arn:aws:iam::aws:policy/") {
-        return Err(missing("Policy", &arn));
-    }
+    users::check_policy(call, &arn)?;
     let role = role(call)?;
     if !role.attached.contains(&arn) {
         role.attached.push(arn);
@@ -305,12 +322,7 @@ fn detach_policy(call: &mut Call<'_>) -> Result<Node> {
 }
 
 fn list_attached(call: &mut Call<'_>) -> Result<Node> {
-    let attached = &role(call)?.attached;
-    let nodes = attached.iter().map(|arn| {
-        tree! { "PolicyArn": arn, "PolicyName": arn.rsplit('/').next().unwrap_or_default() }
-    });
-    let nodes: Vec<Node> = nodes.collect();
-    Ok(tree! { "AttachedPolicies": nodes, "IsTruncated": false })
+    Ok(users::attached_node(&role(call)?.attached))
 }
 
 fn create_profile(call: &mut Call<'_>) -> Result<Node> {
@@ -400,8 +412,10 @@ fn tag(call: &mut Call<'_>) -> Result<Node> {
 
 fn get_user(call: &mut Call<'_>) -> Result<Node> {
     let name = call.settings.user.as_str();
-    if let Some(asked) = call.params.text("UserName").filter(|asked| *asked != name) {
-        return Err(missing("The user with name", asked));
+    let own = call.caller.arn.rsplit_once(":user/").map(|(_, path)| path);
+    let own = own.and_then(|path| path.rsplit('/').next());
+    if let Some(asked) = call.params.text("UserName").or(own).filter(|asked| *asked != name) {
+        return users::get(call, asked);
     }
     Ok(tree! { "User": tree! {
         "Path": "/",

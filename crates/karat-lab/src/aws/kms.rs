@@ -92,6 +92,20 @@ fn resolve<'a>(call: &'a Call<'_>, name: &str) -> Result<&'a KmsKey> {
     call.state.keys.get(&format!("{}/{id}", call.region)).ok_or_else(missing)
 }
 
+/// The key that a request is about: its ARN and its tags.
+pub(crate) fn asked_key(call: &Call<'_>, body: &Value) -> Option<(String, Tags)> {
+    let named = ["KeyId", "TargetKeyId", "DestinationKeyId"].iter().find_map(|n| text(body, n));
+    let sealed = || {
+        let sealed = bytes(body, "CiphertextBlob").ok()?;
+        let (length, rest) = sealed.split_first()?;
+        let id = rest.get(..usize::from(*length))?;
+        String::from_utf8(id.to_vec()).ok()
+    };
+    let name = named.map(str::to_owned).or_else(sealed)?;
+    let key = resolve(call, &name).ok()?;
+    Some((key.arn.clone(), key.tags.clone()))
+}
+
 /// The ARN of a key that EC2 may use.
 pub(crate) fn usable_key(call: &Call<'_>, name: &str) -> Result<String> {
     let key = resolve(call, name).map_err(|e| {
@@ -374,12 +388,36 @@ fn seal(key: &KmsKey, plain: &[u8], context: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn open<'a>(call: &'a Call<'_>, sealed: &[u8], context: &[u8]) -> Result<(&'a KmsKey, Vec<u8>)> {
+    open_with(call.state, call.region, sealed, context)
+}
+
+/// What a ciphertext holds, for the lab itself.
+///
+/// # Errors
+/// When no key of the region made it, or for another context.
+pub(crate) fn unlocked(
+    state: &State,
+    region: &str,
+    sealed: &[u8],
+    context: &BTreeMap<String, String>,
+) -> std::result::Result<Vec<u8>, String> {
+    let context = serde_json::to_vec(context).unwrap_or_default();
+    let opened = open_with(state, region, sealed, &context);
+    opened.map(|(_, plain)| plain).map_err(|_| "the data key is not for this session".to_owned())
+}
+
+fn open_with<'a>(
+    state: &'a State,
+    region: &str,
+    sealed: &[u8],
+    context: &[u8],
+) -> Result<(&'a KmsKey, Vec<u8>)> {
     let invalid = || AwsError::new("InvalidCiphertextException", "");
     let (length, rest) = sealed.split_first().ok_or_else(invalid)?;
     let (id, rest) = rest.split_at_checked(usize::from(*length)).ok_or_else(invalid)?;
     let (nonce, rest) = rest.split_at_checked(12).ok_or_else(invalid)?;
     let id = std::str::from_utf8(id).map_err(|_| invalid())?;
-    let key = call.state.keys.get(&format!("{}/{id}", call.region)).ok_or_else(invalid)?;
+    let key = state.keys.get(&format!("{region}/{id}")).ok_or_else(invalid)?;
     let nonce: [u8; 12] = nonce.try_into().map_err(|_| invalid())?;
     let mut buffer = rest.to_vec();
     let plain = cipher(key)?

@@ -9,12 +9,15 @@
 //! | `filters.rs`, `tags.rs` | what all resources have |
 //! | `ec2/` | EC2 |
 //! | `ebs.rs` | EBS direct |
-//! | `iam.rs`, `sts.rs`, `kms.rs`, `ssm.rs`, `secrets.rs`, `quotas.rs` | the others |
+//! | `access/` | what a caller's policies allow |
+//! | `iam.rs`, `iam_users.rs`, `sts.rs`, `kms.rs`, `ssm.rs`, `secrets.rs`, `quotas.rs` | the others |
 //! | `front.rs` | from a request to a service and back |
 //! | `imds.rs` | what an instance is told about itself |
-//! | `sessions.rs` | sessions of Systems Manager |
+//! | `sessions.rs`, `agents.rs` | sessions of Systems Manager, and agents that serve them |
 //! | `audit.rs` | what is left over |
 
+mod access;
+mod agents;
 pub mod audit;
 mod call;
 mod ebs;
@@ -23,6 +26,7 @@ mod error;
 mod filters;
 mod front;
 mod iam;
+mod iam_users;
 mod imds;
 mod kms;
 mod node;

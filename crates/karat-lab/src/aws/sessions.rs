@@ -19,11 +19,15 @@ pub(crate) struct Session {
     pub(crate) token: String,
     pub(crate) region: String,
     pub(crate) instance: String,
-    document: String,
-    owner: String,
+    pub(crate) document: String,
+    pub(crate) owner: String,
     reason: Option<String>,
     started: Millis,
     pub(crate) leads: Leads,
+    /// The key that it is encrypted with.
+    pub(crate) key: Option<String>,
+    /// Lets the web socket of an agent in that is not the lab's own.
+    pub(crate) agent_token: Option<String>,
 }
 
 /// What a session leads to.
@@ -120,7 +124,7 @@ fn leads(document: &str, parameters: &Value) -> Result<Leads> {
     }
 }
 
-fn new_token() -> String {
+pub(super) fn new_token() -> String {
     ids::token(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", 120)
 }
 
@@ -142,6 +146,10 @@ fn start(call: &mut Call<'_>, body: &Value) -> Result<Value> {
     if connected(call, target).is_none() {
         return Err(AwsError::new("TargetNotConnected", format!("{target} is not connected.")));
     }
+    let key = match &call.settings.session_key {
+        Some(name) => Some(super::kms::usable_key(call, name)?),
+        None => None,
+    };
     let user = call.caller.arn.rsplit('/').next().unwrap_or("lab").to_owned();
     let session = Session {
         id: ids::resource(&user),
@@ -153,6 +161,8 @@ fn start(call: &mut Call<'_>, body: &Value) -> Result<Value> {
         reason: body["Reason"].as_str().map(str::to_owned),
         started: call.now,
         leads,
+        key,
+        agent_token: None,
     };
     let answer = shown(call, &session);
     call.sessions.insert(session.id.clone(), session);
@@ -224,17 +234,25 @@ fn information(call: &mut Call<'_>, body: &Value) -> Result<Value> {
         .filter(|i| is_connected(call, i))
         .filter(|i| wanted.is_empty() || wanted.contains(&i.id.as_str()))
         .map(|i| {
+            // An agent of its own has told about itself.
+            let told = call.agents.get(&i.id).map(|agent| &agent.information);
+            let or = |name: &str, own: &str| {
+                let told = told.and_then(|told| told[name].as_str());
+                told.unwrap_or(own).to_owned()
+            };
+            let name = format!("ip-{}", i.private_address.replace('.', "-"));
             json!({
                 "InstanceId": i.id,
                 "PingStatus": "Online",
                 "LastPingDateTime": time,
-                "AgentVersion": "3.0.196.0",
+                "AgentVersion": or("AgentVersion", "3.0.196.0"),
                 "IsLatestVersion": true,
-                "PlatformType": "Linux",
-                "PlatformName": "Debian GNU/Linux",
+                "PlatformType": or("PlatformType", "Linux"),
+                "PlatformName": or("PlatformName", "Debian GNU/Linux"),
+                "PlatformVersion": or("PlatformVersion", ""),
                 "ResourceType": "EC2Instance",
-                "IPAddress": i.private_address,
-                "ComputerName": format!("ip-{}", i.private_address.replace('.', "-")),
+                "IPAddress": or("IPAddress", &i.private_address),
+                "ComputerName": or("ComputerName", &name),
             })
         })
         .collect();

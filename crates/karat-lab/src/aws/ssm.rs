@@ -19,6 +19,9 @@ pub(crate) fn answer(call: &mut Call<'_>, body: &Value) -> Result<Value> {
     if let Some(answer) = super::sessions::answer(call, body) {
         return answer;
     }
+    if let Some(answer) = super::agents::answer(call, body) {
+        return answer;
+    }
     match call.action {
         "PutParameter" => put(call, body),
         "GetParameter" => {
@@ -54,6 +57,12 @@ fn need<'a>(body: &'a Value, name: &str) -> Result<&'a str> {
 
 fn names(body: &Value) -> Vec<&str> {
     body["Names"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// The parameters that a request names.
+pub(crate) fn asked_parameters(body: &Value) -> Vec<String> {
+    let one = ["Name", "Path", "ResourceId"].iter().filter_map(|name| body[*name].as_str());
+    one.chain(names(body)).map(str::to_owned).collect()
 }
 
 fn not_found(name: &str) -> AwsError {

@@ -57,6 +57,8 @@ state! {
     regions: RegionSettings,
     credentials: Credential,
     roles: Role,
+    users: User,
+    policies: ManagedPolicy,
     profiles: Profile,
     keys: KmsKey,
     aliases: KmsAlias,
@@ -98,6 +100,33 @@ pub(crate) struct Role {
     pub(crate) created: Millis,
     pub(crate) policies: BTreeMap<String, String>,
     pub(crate) attached: Vec<String>,
+    pub(crate) tags: Tags,
+}
+
+/// An IAM user beside the one that the lab's own key stands for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) path: String,
+    pub(crate) created: Millis,
+    pub(crate) policies: BTreeMap<String, String>,
+    pub(crate) attached: Vec<String>,
+    /// Access keys, and when they were made.
+    pub(crate) keys: BTreeMap<String, Millis>,
+    pub(crate) tags: Tags,
+}
+
+/// A policy that stands by itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ManagedPolicy {
+    pub(crate) arn: String,
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) path: String,
+    pub(crate) description: Option<String>,
+    pub(crate) created: Millis,
+    pub(crate) document: String,
     pub(crate) tags: Tags,
 }
 
@@ -219,6 +248,8 @@ record! {
     RegionSettings => "region", |r| r.region.clone();
     Credential => "credential", |r| r.access_key.clone();
     Role => "role", |r| r.name.clone();
+    User => "user", |r| r.name.clone();
+    ManagedPolicy => "policy", |r| r.arn.clone();
     Profile => "instance-profile", |r| r.name.clone();
     KmsKey => "kms-key", |r| format!("{}/{}", r.region, r.id);
     KmsAlias => "kms-alias", |r| format!("{}/{}", r.region, r.name);

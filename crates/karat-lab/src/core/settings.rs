@@ -33,6 +33,8 @@ pub struct Settings {
     /// Where the layers of machines' disks lie, otherwise the folder `store` of the lab's own. Several
     /// labs may have the same one.
     pub store: Option<PathBuf>,
+    /// The key of KMS that sessions are encrypted with, by its id, ARN or alias.
+    pub session_key: Option<String>,
     /// Base images of one's own.
     pub image: Vec<Entry>,
     /// Where the lab keeps what it has.
@@ -95,6 +97,7 @@ impl Default for Settings {
             default_images: true,
             addresses: Ipv4Addr::new(127, 100, 0, 0),
             store: None,
+            session_key: None,
             image: Vec::new(),
             dir: PathBuf::new(),
             cache: karat_layers::default_cache_dir(),

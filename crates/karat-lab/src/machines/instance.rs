@@ -279,6 +279,7 @@ impl One {
     fn take(&mut self) -> Option<Live> {
         self.hub.running().remove(&self.id);
         self.hub.lines.forget(&self.id);
+        self.hub.remote.forget(&self.id);
         self.live.take()
     }
 

@@ -10,6 +10,8 @@
 //! | `layout.rs` | disks of what is on the layers |
 //! | `reach.rs` | its ports, at an address of this host |
 //! | `sessions.rs` | the built-in agent of session manager |
+//! | `remote.rs` | agents that are not built in |
+//! | `shell.rs` | its shells |
 //! | `sever.rs` | web sockets that can be cut |
 //! | `host.rs` | whether this host can run machines |
 
@@ -33,9 +35,11 @@ pub(crate) mod host;
 mod instance;
 mod layout;
 mod reach;
+mod remote;
 mod roots;
 mod sessions;
 mod sever;
+mod shell;
 
 pub(crate) use roots::Root;
 pub(crate) use sever::Severable;
@@ -60,6 +64,7 @@ pub(crate) struct Hub {
     running: Mutex<BTreeMap<String, Machine>>,
     agents: sessions::Agents,
     lines: sever::Lines,
+    remote: remote::Remote,
     tasks: TaskTracker,
     /// The lab ends.
     end: CancellationToken,
@@ -109,6 +114,7 @@ impl Machines {
             running: Mutex::default(),
             agents: sessions::Agents::default(),
             lines: sever::Lines::default(),
+            remote: remote::Remote::default(),
             tasks: TaskTracker::new(),
             end: CancellationToken::new(),
             making: tokio::sync::Mutex::default(),
@@ -142,7 +148,25 @@ impl Machines {
         cut: CancellationToken,
     ) {
         let hub = Arc::clone(&self.hub);
-        self.hub.tasks.spawn(async move { hub.serve_session(&id, socket, cut).await });
+        self.hub.tasks.spawn(async move {
+            let serving = hub.serve_session(&id, socket, cut);
+            tokio::select! {
+                () = serving => {}
+                () = hub.end.cancelled() => {}
+            }
+        });
+    }
+
+    /// Serves the control channel of an instance's own agent.
+    pub(crate) fn serve_agent(&self, instance: String, socket: karat_ssm::Socket) {
+        let hub = Arc::clone(&self.hub);
+        self.hub.tasks.spawn(async move {
+            let serving = hub.serve_agent(&instance, socket);
+            tokio::select! {
+                () = serving => {}
+                () = hub.end.cancelled() => {}
+            }
+        });
     }
 
     /// Powers all of them off and waits until they are.
@@ -163,6 +187,7 @@ impl Hub {
     fn dispatch(self: &Arc<Self>, job: Job) {
         if let Job::EndSession { session } = &job {
             self.agents.end(session);
+            self.remote.end(session, "");
         }
         if let Job::Cut { instance, lasts } = &job {
             self.lines.cut(instance, Duration::from_millis(*lasts));

@@ -6,16 +6,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use karat_component::Output;
-use karat_machine::runtime::{Exec, Machine};
-use karat_ssm::{AgentOptions, AgentSession, Io, Socket, Target, read_opening, refuse};
+use karat_machine::runtime::Machine;
+use karat_ssm::{
+    AgentOptions, AgentSession, Io, Socket, SsmError, Target, Unlock, read_opening, refuse,
+};
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
-use crate::aws::{Leads, Session};
+use super::remote::End;
+use super::shell::Shell;
+use crate::aws::{Front, Leads, Session};
 
 /// The agents' sides of sessions, by their ids.
 #[derive(Default)]
@@ -31,6 +32,16 @@ impl Agents {
     }
 }
 
+impl Session {
+    /// The end whose token it is.
+    fn end_of(&self, token: &str) -> Option<End> {
+        if self.token == token {
+            return Some(End::Client);
+        }
+        (self.agent_token.as_deref() == Some(token)).then_some(End::Agent)
+    }
+}
+
 impl Hub {
     /// Serves a web socket that asks for a session.
     pub(super) async fn serve_session(&self, id: &str, mut socket: Socket, cut: CancellationToken) {
@@ -41,11 +52,17 @@ impl Hub {
                 return;
             }
         };
-        let session = self.front.session(id).filter(|s| s.token == opening.token);
-        let Some(session) = session else {
+        let session = self.front.session(id).and_then(|session| {
+            let end = session.end_of(&opening.token)?;
+            Some((session, end))
+        });
+        let Some((session, end)) = session else {
             let _ = refuse(&mut socket, id, "The session is over, or the token is not its.").await;
             return;
         };
+        if end == End::Agent {
+            return self.relay(id, end, socket).await;
+        }
         let Some(machine) = self.machine(&session.instance) else {
             let _ = refuse(&mut socket, id, "The instance is not connected.").await;
             return;
@@ -53,37 +70,86 @@ impl Hub {
         if !self.lines.join(&session.instance, cut) {
             return;
         }
+        let begun = self.agents.lock().contains_key(id);
+        if self.remote.serves(id) || !begun && self.remote.has(&session.instance) {
+            self.remote.begin(&session);
+            return self.relay(id, end, socket).await;
+        }
         let agent = {
             let mut agents = self.agents.lock();
             agents.retain(|_, agent| !agent.is_over());
             if agents.contains_key(id) {
                 tracing::info!(session = id, "a session goes on through another web socket");
             }
-            let begin = || Arc::new(begin(&session, machine));
+            let begin = || Arc::new(self.begin(&session, machine));
             Arc::clone(agents.entry(id.to_owned()).or_insert_with(begin))
         };
         let _ = agent.attach(socket).await;
     }
 }
 
-fn begin(session: &Session, machine: Machine) -> AgentSession {
-    let (kind, properties, target): (_, _, Arc<dyn Target>) = match &session.leads {
+impl Hub {
+    /// Begins the machine's side of a session. When it ends, so does the session.
+    fn begin(&self, session: &Session, machine: Machine) -> AgentSession {
+        let agent = AgentSession::start(self.options(session), target(session, machine));
+        let (over, front, id) = (agent.over(), Arc::clone(&self.front), session.id.clone());
+        self.tasks.spawn(async move {
+            over.cancelled().await;
+            front.end_session(&id);
+        });
+        agent
+    }
+
+    fn options(&self, session: &Session) -> AgentOptions {
+        let (kind, properties) = match &session.leads {
+            Leads::Port { properties, .. } => ("Port", properties.clone()),
+            Leads::Shell { .. } => ("Standard_Stream", json!({})),
+        };
+        let unlock = || {
+            let (front, region) = (Arc::clone(&self.front), session.region.clone());
+            Arc::new(Keys { front, region }) as Arc<dyn Unlock>
+        };
+        AgentOptions {
+            session_id: session.id.clone(),
+            target_id: session.instance.clone(),
+            session_type: kind.into(),
+            properties,
+            encryption: session.key.clone().map(|key| (key, unlock())),
+        }
+    }
+}
+
+fn target(session: &Session, machine: Machine) -> Arc<dyn Target> {
+    match &session.leads {
         Leads::Port { host, port, properties } => {
-            let target = Port { machine, host: host.clone(), port: *port };
-            ("Port", properties.clone(), Arc::new(target))
+            // As Amazon's agent has it: only one that forwards waits for the next connection.
+            let ends = properties["type"] != "LocalPortForwarding";
+            Arc::new(Port { machine, host: host.clone(), port: *port, ends })
         }
-        Leads::Shell { command } => {
-            ("Standard_Stream", json!({}), Arc::new(Shell { machine, command: command.clone() }))
-        }
-    };
-    let options = AgentOptions {
-        session_id: session.id.clone(),
-        target_id: session.instance.clone(),
-        session_type: kind.into(),
-        properties,
-        encryption: None,
-    };
-    AgentSession::start(options, target)
+        Leads::Shell { command } => Arc::new(Shell::new(machine, &session.id, command.clone())),
+    }
+}
+
+/// The keys of KMS, for sessions that are encrypted.
+struct Keys {
+    front: Arc<Front>,
+    region: String,
+}
+
+#[async_trait]
+impl Unlock for Keys {
+    async fn unlock(
+        &self,
+        encrypted: &[u8],
+        context: &BTreeMap<String, String>,
+    ) -> Result<Vec<u8>, SsmError> {
+        let (front, region) = (Arc::clone(&self.front), self.region.clone());
+        let (encrypted, context) = (encrypted.to_vec(), context.clone());
+        let opened =
+            tokio::task::spawn_blocking(move || front.decrypt(&region, &encrypted, &context));
+        let opened = opened.await.map_err(|error| SsmError::Handshake(error.to_string()))?;
+        opened.map_err(SsmError::Handshake)
+    }
 }
 
 /// A port, as the machine reaches it.
@@ -91,6 +157,8 @@ struct Port {
     machine: Machine,
     host: Option<String>,
     port: u16,
+    /// Whether the session ends with the connection.
+    ends: bool,
 }
 
 #[async_trait]
@@ -108,62 +176,8 @@ impl Target for Port {
         let _ = stream.set_nodelay(true);
         Ok(Box::new(stream))
     }
-}
-
-/// A shell with a terminal of its own, of a user that may become root, as Amazon's agent gives.
-struct Shell {
-    machine: Machine,
-    command: Option<String>,
-}
-
-/// Makes the user and starts what is in `KARAT_COMMAND`, or a login shell.
-const ENTER: &str = "id ssm-user >/dev/null 2>&1 || { \
-    useradd --create-home --shell /bin/bash ssm-user && \
-    mkdir -p /etc/sudoers.d && \
-    echo 'ssm-user ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/ssm-agent-users && \
-    chmod 0440 /etc/sudoers.d/ssm-agent-users; } >/dev/null 2>&1; \
-    export TERM=${TERM:-xterm-256color}; \
-    if [ -n \"$KARAT_COMMAND\" ]; then \
-    exec script --quiet --return --flush --command \
-    'su --login ssm-user --whitelist-environment=TERM,KARAT_COMMAND \
-    --command \"exec sh -c \\\"\\$KARAT_COMMAND\\\"\"' /dev/null; \
-    else exec script --quiet --return --flush --command \
-    'su --login ssm-user --whitelist-environment=TERM' /dev/null; fi";
-
-#[async_trait]
-impl Target for Shell {
-    async fn open(&self) -> io::Result<Box<dyn Io>> {
-        let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let (input, mut output) = tokio::io::split(theirs);
-        let (said, mut chunks) = mpsc::unbounded_channel::<Vec<u8>>();
-        let mut exec = Exec::shell(ENTER);
-        exec.stdin = Some(Box::new(input));
-        exec.output = Output::new(move |_, bytes| {
-            // Nobody reads when the session is over.
-            let _ = said.send(bytes.to_vec());
-        });
-        if let Some(command) = &self.command {
-            exec.env.insert("KARAT_COMMAND".into(), command.clone());
-        }
-        let cancel = CancellationToken::new();
-        exec.cancel = cancel.clone();
-        let machine = self.machine.clone();
-        let running = tokio::spawn(async move { machine.exec(exec).await.map(drop) });
-        tokio::spawn(async move {
-            while let Some(chunk) = chunks.recv().await {
-                if output.write_all(&chunk).await.is_err() {
-                    break;
-                }
-            }
-            // Either it has ended and said all, or nobody listens any more.
-            let _ = output.shutdown().await;
-            cancel.cancel();
-            let _ = running.await;
-        });
-        Ok(Box::new(ours))
-    }
 
     fn ends(&self) -> bool {
-        true
+        self.ends
     }
 }

@@ -32,12 +32,17 @@ pub(crate) struct Rig {
     pub(crate) agent: Arc<AgentSession>,
 }
 
-struct Port(u16);
+/// A port, and whether the session ends with its connection.
+struct Port(u16, bool);
 
 #[async_trait]
 impl Target for Port {
     async fn open(&self) -> std::io::Result<Box<dyn Io>> {
         Ok(Box::new(TcpStream::connect(("127.0.0.1", self.0)).await?))
+    }
+
+    fn ends(&self) -> bool {
+        self.1
     }
 }
 
@@ -66,6 +71,15 @@ impl Unlock for Keys {
 impl Rig {
     /// A session to a port, encrypted or not.
     pub(crate) async fn new(to: u16, encrypted: bool) -> Self {
+        Self::with(to, encrypted, false).await
+    }
+
+    /// A session that ends with its connection.
+    pub(crate) async fn ending(to: u16) -> Self {
+        Self::with(to, false, true).await
+    }
+
+    async fn with(to: u16, encrypted: bool, ends: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let options = AgentOptions {
@@ -75,7 +89,7 @@ impl Rig {
             properties: json!({ "portNumber": to.to_string(), "type": "LocalPortForwarding" }),
             encryption: encrypted.then(|| (KEY_ID.to_owned(), Arc::new(Keys) as Arc<dyn Unlock>)),
         };
-        let agent = Arc::new(AgentSession::start(options, Arc::new(Port(to))));
+        let agent = Arc::new(AgentSession::start(options, Arc::new(Port(to, ends))));
         let streams: Arc<Mutex<Vec<socket2::Socket>>> = Arc::default();
         let (serves, kept) = (Arc::clone(&agent), Arc::clone(&streams));
         let deaf = Arc::new(AtomicBool::new(false));

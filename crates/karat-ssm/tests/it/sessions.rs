@@ -44,6 +44,35 @@ async fn bytes_go_to_the_port_and_back() {
     }
 }
 
+/// A server that says so many bytes to each who comes, and hangs up.
+async fn speaker(bytes: Vec<u8>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let bytes = bytes.clone();
+            tokio::spawn(async move { stream.write_all(&bytes).await });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn the_end_of_a_connection_is_told_where_the_session_ends_with_it() {
+    let said = noise(1 << 20);
+    let rig = Arc::new(Rig::ending(speaker(said.clone()).await).await);
+    let mut session = open(&rig).await.unwrap();
+    let mut heard = Vec::new();
+    session.read_to_end(&mut heard).await.unwrap();
+    assert!(heard == said, "{} of {} bytes", heard.len(), said.len());
+    let error = session.close().await.unwrap_err();
+    assert!(matches!(error, SsmError::Closed(_)), "{error}");
+    rig.agent.over().cancelled().await;
+    // It was told, not found out by another web socket, and there was nothing to be ended.
+    assert_eq!(rig.resumed.load(Ordering::SeqCst), 0);
+    assert_eq!(rig.ended.load(Ordering::SeqCst), 0);
+}
+
 #[tokio::test]
 async fn a_session_that_is_cut_goes_on_and_loses_nothing() {
     let rig = Arc::new(Rig::new(echo().await, true).await);

@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use karat_ssm::{Connect, DataKey, Io, Opened, PortSession, Service, SsmError};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -18,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_util::sync::CancellationToken;
 
-use crate::cloud::{Cloud, PATIENCE, cloud, text};
+use crate::cloud::{Cloud, PATIENCE, cloud, cloud_with, text};
 
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
 
@@ -32,6 +34,7 @@ pub(crate) fn profile(cloud: &Cloud) {
 /// AWS's kit for Python makes the calls: its command line wants the plugin for them.
 struct Kit {
     target: String,
+    document: &'static str,
     port: u16,
     variables: Vec<(String, String)>,
 }
@@ -41,8 +44,8 @@ impl Kit {
         let refused = |reason: String| SsmError::Service { call: "a call", reason, retry: false };
         let mut command = tokio::process::Command::new("python3");
         command.arg("-c").arg(format!(
-            "import boto3, json, sys\nssm = boto3.client('ssm')\nr = {script}\n\
-             r.pop('ResponseMetadata')\nprint(json.dumps(r))"
+            "import base64, boto3, json, sys\nssm = boto3.client('ssm')\nr = {script}\n\
+             r.pop('ResponseMetadata', None)\nprint(json.dumps(r))"
         ));
         command.args(arguments).envs(self.variables.iter().cloned()).env("NO_PROXY", "*");
         let output = command.output().await.map_err(|e| refused(e.to_string()))?;
@@ -69,10 +72,9 @@ impl Service for Kit {
 
     async fn start(&self) -> Result<Opened, SsmError> {
         let script = "ssm.start_session(Target=sys.argv[1], \
-            DocumentName='AWS-StartPortForwardingSession', \
-            Parameters={'portNumber': [sys.argv[2]]})";
+            DocumentName=sys.argv[3], Parameters={'portNumber': [sys.argv[2]]})";
         let port = self.port.to_string();
-        Ok(Self::opened(&self.call(script, &[&self.target, &port]).await?))
+        Ok(Self::opened(&self.call(script, &[&self.target, &port, self.document]).await?))
     }
 
     async fn resume(&self, session_id: &str) -> Result<Opened, SsmError> {
@@ -87,11 +89,18 @@ impl Service for Kit {
 
     async fn data_key(
         &self,
-        _: &str,
-        _: usize,
-        _: &BTreeMap<String, String>,
+        key_id: &str,
+        bytes: usize,
+        context: &BTreeMap<String, String>,
     ) -> Result<DataKey, SsmError> {
-        Err(SsmError::Protocol("the session is not encrypted".into()))
+        let script = "{k: base64.b64encode(v).decode() for k, v in \
+            boto3.client('kms').generate_data_key(KeyId=sys.argv[1], \
+            NumberOfBytes=int(sys.argv[2]), EncryptionContext=json.loads(sys.argv[3])).items() \
+            if isinstance(v, bytes)}";
+        let context = serde_json::to_string(context).unwrap();
+        let made = self.call(script, &[key_id, &bytes.to_string(), &context]).await?;
+        let bytes = |name: &str| STANDARD.decode(text(&made[name])).unwrap();
+        Ok(DataKey { plain: bytes("Plaintext"), encrypted: bytes("CiphertextBlob") })
     }
 }
 
@@ -161,7 +170,11 @@ impl Connect for Straight {
 
 #[test]
 fn a_port_is_reached_without_a_rule_and_without_a_public_address() {
-    let Some(cloud) = cloud() else { return };
+    // The sessions are encrypted, too.
+    let Some(cloud) = cloud_with("session_key = \"alias/sessions\"") else { return };
+    let key = cloud.aws("kms create-key");
+    let key = text(&key["KeyMetadata"]["KeyId"]);
+    cloud.aws(&format!("kms create-alias --alias-name alias/sessions --target-key-id {key}"));
     profile(&cloud);
     let bare = cloud.launch(&format!("--image-id {}", cloud.base()));
     let script = "#!/bin/sh\nmkdir /srv/web\n\
@@ -186,10 +199,11 @@ fn a_port_is_reached_without_a_rule_and_without_a_public_address() {
     assert_eq!(status["Status"], "notconnected");
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let get = |path: &str, breaks_after: Option<usize>| {
+    let get = |path: &str, breaks_after: Option<usize>, document: &'static str| {
         let begun = Instant::now();
         loop {
-            let kit = Kit { target: id.clone(), port: 8000, variables: cloud.variables() };
+            let (target, variables) = (id.clone(), cloud.variables());
+            let kit = Kit { target, document, port: 8000, variables };
             let straight = Arc::new(Straight { breaks_after, ..Straight::default() });
             let found = runtime.block_on(fetch(kit, Arc::clone(&straight) as Arc<_>, path));
             match found {
@@ -200,21 +214,27 @@ fn a_port_is_reached_without_a_rule_and_without_a_public_address() {
             std::thread::sleep(Duration::from_millis(500));
         }
     };
-    let (sum, connections) = get("/sum", None);
+    let (sum, connections) = get("/sum", None, FORWARD);
+    // A session that does not forward ends with the machine's connection.
+    assert_eq!(get("/sum", None, SSH).0, sum);
     assert_eq!(connections, 1);
     // The web socket is lost in the middle, and another one goes on.
-    let (file, connections) = get("/file", Some(300_000));
+    let (file, connections) = get("/file", Some(300_000), FORWARD);
     assert_eq!((file.len(), connections), (2_000_000, 2));
     let digest: String = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(digest.as_bytes(), sum);
 }
 
+const FORWARD: &str = "AWS-StartPortForwardingSession";
+const SSH: &str = "AWS-StartSSHSession";
+
 /// Asks a web server behind a session for a file; none while it does not serve it.
 async fn fetch(kit: Kit, connect: Arc<dyn Connect>, path: &str) -> Option<Vec<u8>> {
+    let ends = kit.document == SSH;
     let mut session =
         PortSession::open(Arc::new(kit), connect, &CancellationToken::new()).await.unwrap();
     session.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.ok()?;
-    // A session does not tell the end of a connection: the answer says how long it is.
+    // One that forwards does not tell the end of a connection: the answer says how long it is.
     let mut answer = Vec::new();
     let head = loop {
         if let Some(end) = answer.windows(4).position(|part| part == b"\r\n\r\n") {
@@ -231,6 +251,9 @@ async fn fetch(kit: Kit, connect: Arc<dyn Connect>, path: &str) -> Option<Vec<u8
         if session.read_buf(&mut answer).await.ok()? == 0 {
             return None;
         }
+    }
+    if ends {
+        assert_eq!(session.read_buf(&mut answer).await.unwrap(), 0);
     }
     text.starts_with("http/1.0 200").then(|| answer.split_off(head))
 }
@@ -266,7 +289,7 @@ fn amazons_plugin_opens_a_shell_and_a_port() {
 
     // A shell, which wants a terminal on its side too.
     let mut shell = cloud.client("script");
-    shell.args(["-qfec", &format!("aws ssm start-session --target {id}"), "/dev/null"]);
+    shell.args(["-qfec", &format!("stty rows 33 cols 101; aws ssm start-session --target {id}"), "/dev/null"]);
     shell.env("PATH", &path).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
     let mut shell = Group(shell.spawn().unwrap());
     let mut input = shell.0.stdin.take().unwrap();
@@ -281,17 +304,25 @@ fn amazons_plugin_opens_a_shell_and_a_port() {
     let mut seen = Vec::new();
     let begun = Instant::now();
     let mut asked = false;
-    while !String::from_utf8_lossy(&seen).contains("I am ssm-user.") {
+    while !String::from_utf8_lossy(&seen).contains("I am ssm-user, before 33 101.") {
         assert!(begun.elapsed() < PATIENCE, "{}", String::from_utf8_lossy(&seen));
         if let Ok(chunk) = heard.recv_timeout(Duration::from_millis(500)) {
             seen.extend(chunk);
         }
         if !asked && String::from_utf8_lossy(&seen).contains('$') {
             asked = true;
-            input.write_all(b"echo \"I am $(id -un).\"\n").unwrap();
+            // The size comes a moment after the shell.
+            let ask = "until [ \"$(stty size)\" = '33 101' ]; do sleep 0.2; done; \
+                       echo \"I am $(id -un), before $(stty size).\"\n";
+            input.write_all(ask.as_bytes()).unwrap();
         }
     }
+    // Its end is the session's.
+    input.write_all(b"exit\n").unwrap();
+    assert!(shell.0.wait().unwrap().success());
     drop(shell);
+    let sessions = cloud.aws("ssm describe-sessions --state Active");
+    assert_eq!(sessions["Sessions"], Value::Array(Vec::new()));
 
     // A port, through which ssh logs in.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -58,6 +58,7 @@ pub(crate) fn publish_base_images(state: &mut State, entries: &[Entry], region: 
             key: None,
             permissions: vec![Permission::Group("all".into())],
             content: Content::Base(entry.name.clone()),
+            laid_out: false,
             writing: None,
             parent: None,
             copied: false,

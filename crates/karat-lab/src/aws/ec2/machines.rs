@@ -110,7 +110,6 @@ impl Front {
         };
         let ready = |s: &&Snapshot| {
             !s.laid_out && s.phase.at(now()) == SnapshotState::Completed
-                && s.owner == self.settings.account
         };
         let found = self.lock().state.snapshots.get(id).filter(ready).cloned();
         let Some(snapshot) = found else { return };

@@ -84,6 +84,26 @@ macro_rules! resource {
             }
         }
 
+        /// Type and tags of what an id stands for; no tags where there is none of it, nothing
+        /// where it is no id.
+        pub(crate) fn described<'a>(
+            state: &'a State,
+            region: &str,
+            id: &str,
+        ) -> Option<(&'static str, Option<&'a Tags>)> {
+            let (prefix, digits) = id.rsplit_once('-')?;
+            if !matches!(digits.len(), 8 | 17) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return None;
+            }
+            match prefix {
+                $($prefix => {
+                    let found = state.$table.get(&key_of::<$kind>(region, id));
+                    Some(($type, found.map(Resource::tags)))
+                })*
+                _ => None,
+            }
+        }
+
         /// Id, type and tags of all resources of the region.
         pub(crate) fn all_tags(call: &Call<'_>) -> Vec<(String, &'static str, Tags)> {
             let mut all = Vec::new();
