@@ -410,3 +410,75 @@ fn a_policy_is_printed() {
     assert!(text(&none).contains("nothing in this template needs AWS"), "{}", text(&none));
     assert_eq!(none.status.code(), Some(1));
 }
+
+/// A call of AWS's command line with the lab's own key; `None` where there is no current one.
+fn aws(place: &Place, args: &[&str]) -> Option<serde_json::Value> {
+    let output = Command::new("aws")
+        .args(["--output", "json"])
+        .args(args)
+        .envs(place.lab.running().environment())
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .output();
+    let version = Command::new("aws").arg("--version").output();
+    let said = version.map(|o| text(&o)).unwrap_or_default();
+    // Older ones do not know AWS_ENDPOINT_URL.
+    if !["aws-cli/1.4", "aws-cli/1.5", "aws-cli/2."].iter().any(|v| said.starts_with(v)) {
+        let why = b"skipped: a current aws command line is not installed\n";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), why);
+        return None;
+    }
+    let output = output.unwrap();
+    assert!(output.status.success(), "{args:?}: {}", text(&output));
+    Some(serde_json::from_slice(&output.stdout).unwrap_or_default())
+}
+
+#[test]
+fn a_build_succeeds_with_the_policy_that_is_printed_and_needs_each_statement_of_it() {
+    let place = Place::new();
+    let user = ["--user-name", "builder"];
+    let call = |args: &[&str]| aws(&place, &[&["iam"], args, &user[..]].concat());
+    if call(&["create-user"]).is_none() {
+        return;
+    }
+    let key = call(&["create-access-key"]).unwrap();
+    let key = |name: &str| key["AccessKey"][name].as_str().unwrap().to_owned();
+    let printed = place.karat(&["iam-policy", "."], "").output().unwrap();
+    let policy: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
+    let build = |name: &str, policy: &serde_json::Value| {
+        let file = place.folder.path().join("policy.json");
+        std::fs::write(&file, policy.to_string()).unwrap();
+        let document = format!("file://{}", file.display());
+        call(&["put-user-policy", "--policy-name", "build", "--policy-document", &document]);
+        let name = format!("name={name}");
+        let mut command = place.karat(&["build", "-var", &name, "."], "");
+        command.env("AWS_ACCESS_KEY_ID", key("AccessKeyId"));
+        command.env("AWS_SECRET_ACCESS_KEY", key("SecretAccessKey"));
+        command.output().unwrap()
+    };
+    let kinds = || -> Vec<String> {
+        let left = place.lab.audit().into_iter().filter(|l| l.kind != "user");
+        left.map(|l| format!("{}: {} {}", l.region, l.kind, l.detail)).collect()
+    };
+
+    let whole = build("whole", &policy);
+    assert!(whole.status.success(), "{policy:#}\n{}", text(&whole));
+    let made = kinds();
+    assert_eq!(made.iter().filter(|line| line.contains("image whole")).count(), 2, "{made:?}");
+    assert_eq!(made.len(), 4, "an image and its snapshot in two regions: {made:?}");
+
+    let statements = policy["Statement"].as_array().unwrap();
+    for (index, statement) in statements.iter().enumerate() {
+        let mut rest = statements.clone();
+        rest.remove(index);
+        let lacking = json!({ "Version": policy["Version"], "Statement": rest });
+        let failed = build(&format!("without-{index}"), &lacking);
+        assert!(!failed.status.success(), "it is not needed: {statement:#}");
+        let said = text(&failed);
+        assert!(said.contains("not authorized"), "without {statement:#}:\n{said}");
+        // What it could not remove is removed by whoever may.
+        let recovered = place.karat(&["recover"], "").output().unwrap();
+        assert!(recovered.status.success(), "without {statement:#}: {}", text(&recovered));
+        assert_eq!(kinds(), made, "without {statement:#}:\n{said}\n{}", text(&recovered));
+    }
+}

@@ -41,6 +41,9 @@ pub(crate) fn action(method: &str, path: &str) -> Option<&'static str> {
 pub(crate) fn answer(call: &mut Call<'_>, body: &Value) -> Option<Result<Value>> {
     Some(match call.action {
         "UpdateInstanceInformation" => update(call, body),
+        "RegisterManagedInstance" => {
+            asking(call).map(|instance| json!({ "InstanceId": instance.id }))
+        }
         "ListInstanceAssociations" | "ListAssociations" => Ok(json!({ "Associations": [] })),
         "PutInventory" | "PutComplianceItems" | "UpdateInstanceAssociationStatus" => Ok(json!({})),
         _ => return None,

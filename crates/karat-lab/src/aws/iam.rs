@@ -8,9 +8,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::call::Call;
 use super::error::{AwsError, Result};
 use super::filters::Tags;
+use super::iam_users as users;
 use super::node::{Node, tree};
 use super::params::Params;
-use super::iam_users as users;
 use super::state::{Profile, Role};
 use super::tags;
 use crate::core::ids;
@@ -165,7 +165,11 @@ fn profile_node(call: &Call<'_>, profile: &Profile) -> Node {
     }
 }
 
-pub(super) fn checked_name<'a>(call: &'a Call<'_>, parameter: &str, most: usize) -> Result<&'a str> {
+pub(super) fn checked_name<'a>(
+    call: &'a Call<'_>,
+    parameter: &str,
+    most: usize,
+) -> Result<&'a str> {
     let name = call.params.need(parameter)?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
     if name.len() > most || !name.chars().all(plain) {

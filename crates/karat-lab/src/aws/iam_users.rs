@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use super::call::Call;
 use super::error::{AwsError, Result};
-use super::iam::{
-    checked_name, checked_policy, conflict, encoded, exists, missing, tags_node,
-};
+use super::iam::{checked_name, checked_policy, conflict, encoded, exists, missing, tags_node};
 use super::node::{Node, tree};
 use super::state::{Credential, ManagedPolicy, User};
 use super::tags;

@@ -59,11 +59,7 @@ impl BlockStore {
     ///
     /// # Errors
     /// When the disk cannot be read or a block cannot be written.
-    pub fn take_apart(
-        &self,
-        disk: &Path,
-        used: &[(u64, u64)],
-    ) -> io::Result<Vec<(u32, Vec<u8>)>> {
+    pub fn take_apart(&self, disk: &Path, used: &[(u64, u64)]) -> io::Result<Vec<(u32, Vec<u8>)>> {
         use std::os::unix::fs::FileExt;
         let file = fs::File::open(disk)?;
         let length = file.metadata()?.len();

@@ -65,7 +65,11 @@ impl Hub {
     }
 
     /// Brings an image of a container registry here.
-    pub(super) async fn fetched(&self, mut root: Root, cancel: &CancellationToken) -> Result<Root, NoRoot> {
+    pub(super) async fn fetched(
+        &self,
+        mut root: Root,
+        cancel: &CancellationToken,
+    ) -> Result<Root, NoRoot> {
         if let Root::Base { base: Base::Oci(image), .. } = &mut root
             && karat_oci::is_address(&image.source)
         {

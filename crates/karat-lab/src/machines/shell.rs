@@ -50,11 +50,7 @@ impl Shell {
 }
 
 /// Follows the client's terminal until the session ends.
-async fn follow(
-    machine: Machine,
-    terminal: String,
-    mut size: watch::Receiver<Option<(u32, u32)>>,
-) {
+async fn follow(machine: Machine, terminal: String, mut size: watch::Receiver<Option<(u32, u32)>>) {
     loop {
         let told = *size.borrow_and_update();
         if let Some((columns, rows)) = told {

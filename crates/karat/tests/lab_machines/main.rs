@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail so")]
 
+mod agent;
 mod alone;
 mod blocks;
 mod catalogue;

@@ -2,8 +2,9 @@
 //! source, key of one's own, two regions, ssh; and the next image from the last.
 
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
-use crate::cloud::{Cloud, cloud, text};
+use crate::cloud::{Cloud, PATIENCE, cloud, text};
 
 const TEMPLATE: &str = r#"
 variable "environment" {
@@ -95,6 +96,27 @@ build {
 }
 "#;
 
+const LOST: &str = r#"
+source "amazon-ebs" "lost" {
+  ami_name      = "lost"
+  instance_type = "t3.medium"
+  source_ami_filter {
+    filters     = { name = "debian-13-*" }
+    owners      = ["136693071363"]
+    most_recent = true
+  }
+  ssh_username = "admin"
+  ssh_timeout  = "15m"
+}
+
+build {
+  sources = ["source.amazon-ebs.lost"]
+  provisioner "shell" {
+    inline = ["echo I am at work", "sleep 3600"]
+  }
+}
+"#;
+
 fn build(cloud: &Cloud, template: &str, faults: &str) -> Output {
     let folder = cloud.dir.path();
     std::fs::write(folder.join("t.pkr.hcl"), template).unwrap();
@@ -175,4 +197,30 @@ fn a_machine_is_provisioned_over_ssh_and_its_image_is_the_next_ones_base() {
     assert!(next.status.success(), "{}", said(&next));
     assert!(said(&next).contains("made on i-"), "{}", said(&next));
     assert_eq!(cloud.left(true), before, "{}", said(&next));
+}
+
+#[test]
+fn a_build_whose_instance_is_lost_fails_and_leaves_nothing() {
+    let Some(cloud) = cloud() else { return };
+    let folder = cloud.dir.path();
+    std::fs::write(folder.join("t.pkr.hcl"), LOST).unwrap();
+    let out = std::fs::File::create(folder.join("said")).unwrap();
+    let told = || std::fs::read_to_string(folder.join("said")).unwrap();
+    let mut build = karat(&cloud, &["build", "t.pkr.hcl"], "");
+    build.stdout(out.try_clone().unwrap()).stderr(out);
+    let mut build = build.spawn().unwrap();
+    let begun = Instant::now();
+    while !told().contains("lost: I am at work") {
+        let ended = build.try_wait().unwrap();
+        assert!(ended.is_none() && begun.elapsed() < PATIENCE, "{}", told());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let struck = cloud.karat(&["lab", "faults", "strike", "instance-loss"]);
+    let id = String::from_utf8(struck.stdout).unwrap().trim().to_owned();
+    assert!(id.starts_with("i-"), "{id}");
+    assert_eq!(build.wait().unwrap().code(), Some(1), "{}", told());
+    assert_eq!(cloud.left(false), "", "{}", told());
+    let all = cloud.aws(&format!("ec2 describe-instances --instance-ids {id}"));
+    let reason = &all["Reservations"][0]["Instances"][0]["StateReason"]["Code"];
+    assert_eq!(reason, "Server.InternalError", "{all}");
 }

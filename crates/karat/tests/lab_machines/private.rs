@@ -8,11 +8,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use crate::cloud::{Cloud, PATIENCE, cloud, text};
 use crate::ours::karat;
-use crate::sessions::profile;
+use crate::sessions::{hex_digest, profile};
 
 const BYTES: u64 = 50_000_000;
 /// So much has to have come before a connection is cut.
@@ -58,9 +57,7 @@ build {
 "#;
 
 fn digest(path: &Path) -> String {
-    let mut hasher = Sha256::new();
-    std::io::copy(&mut File::open(path).unwrap(), &mut hasher).unwrap();
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex_digest(&std::fs::read(path).unwrap())
 }
 
 /// Bytes of the largest file of a folder, which may not be there yet.

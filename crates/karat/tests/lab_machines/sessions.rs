@@ -198,21 +198,8 @@ fn a_port_is_reached_without_a_rule_and_without_a_public_address() {
     let status = cloud.aws(&format!("ssm get-connection-status --target {bare}"));
     assert_eq!(status["Status"], "notconnected");
 
-    let runtime = tokio::runtime::Runtime::new().unwrap();
     let get = |path: &str, breaks_after: Option<usize>, document: &'static str| {
-        let begun = Instant::now();
-        loop {
-            let (target, variables) = (id.clone(), cloud.variables());
-            let kit = Kit { target, document, port: 8000, variables };
-            let straight = Arc::new(Straight { breaks_after, ..Straight::default() });
-            let found = runtime.block_on(fetch(kit, Arc::clone(&straight) as Arc<_>, path));
-            match found {
-                Some(body) => return (body, straight.made.load(Ordering::SeqCst)),
-                // The machine's web server may not serve yet.
-                None => assert!(begun.elapsed() < PATIENCE, "{path} is not served"),
-            }
-            std::thread::sleep(Duration::from_millis(500));
-        }
+        file_through(&cloud, &id, path, breaks_after, document)
     };
     let (sum, connections) = get("/sum", None, FORWARD);
     // A session that does not forward ends with the machine's connection.
@@ -221,11 +208,39 @@ fn a_port_is_reached_without_a_rule_and_without_a_public_address() {
     // The web socket is lost in the middle, and another one goes on.
     let (file, connections) = get("/file", Some(300_000), FORWARD);
     assert_eq!((file.len(), connections), (2_000_000, 2));
-    let digest: String = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(digest.as_bytes(), sum);
+    assert_eq!(hex_digest(&file).as_bytes(), sum);
 }
 
-const FORWARD: &str = "AWS-StartPortForwardingSession";
+pub(crate) fn hex_digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Fetches a file from the web server at port 8000 of an instance, through sessions, as soon as it
+/// serves; gives it with the number of web sockets that it took.
+pub(crate) fn file_through(
+    cloud: &Cloud,
+    id: &str,
+    path: &str,
+    breaks_after: Option<usize>,
+    document: &'static str,
+) -> (Vec<u8>, usize) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let begun = Instant::now();
+    loop {
+        let (target, variables) = (id.to_owned(), cloud.variables());
+        let kit = Kit { target, document, port: 8000, variables };
+        let straight = Arc::new(Straight { breaks_after, ..Straight::default() });
+        let found = runtime.block_on(fetch(kit, Arc::clone(&straight) as Arc<_>, path));
+        match found {
+            Some(body) => return (body, straight.made.load(Ordering::SeqCst)),
+            // The machine's web server may not serve yet.
+            None => assert!(begun.elapsed() < PATIENCE, "{path} is not served"),
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+pub(crate) const FORWARD: &str = "AWS-StartPortForwardingSession";
 const SSH: &str = "AWS-StartSSHSession";
 
 /// Asks a web server behind a session for a file; none while it does not serve it.
@@ -289,7 +304,11 @@ fn amazons_plugin_opens_a_shell_and_a_port() {
 
     // A shell, which wants a terminal on its side too.
     let mut shell = cloud.client("script");
-    shell.args(["-qfec", &format!("stty rows 33 cols 101; aws ssm start-session --target {id}"), "/dev/null"]);
+    shell.args([
+        "-qfec",
+        &format!("stty rows 33 cols 101; aws ssm start-session --target {id}"),
+        "/dev/null",
+    ]);
     shell.env("PATH", &path).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
     let mut shell = Group(shell.spawn().unwrap());
     let mut input = shell.0.stdin.take().unwrap();

@@ -42,12 +42,7 @@ const NOT_RESOURCES: [&str; 7] =
     ["ClientToken", "Description", "Filter", "Name", "Tag", "TagSpecification", "UserData"];
 
 /// Everything that has to be allowed for a call.
-pub(crate) fn of(
-    call: &Call<'_>,
-    service: &str,
-    body: &Value,
-    request: &Incoming,
-) -> Vec<Claim> {
+pub(crate) fn of(call: &Call<'_>, service: &str, body: &Value, request: &Incoming) -> Vec<Claim> {
     match service {
         "ec2" => ec2(call),
         "iam" => iam_claims(call),

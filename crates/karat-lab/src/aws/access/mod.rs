@@ -76,9 +76,7 @@ fn documents(call: &Call<'_>) -> Option<Vec<Value>> {
 /// Of the policies that AWS keeps, those that the lab knows what is in.
 fn managed(arn: &str) -> Option<Value> {
     let name = arn.strip_prefix("arn:aws:iam::aws:policy/")?.rsplit('/').next()?;
-    let allow = |key: &str, actions: &[&str]| {
-        json!({ "Statement": { "Effect": "Allow", key: actions, "Resource": "*" } })
-    };
+    let allow = |key: &str, actions: &[&str]| json!({ "Statement": { "Effect": "Allow", key: actions, "Resource": "*" } });
     Some(match name {
         "AdministratorAccess" => allow("Action", &["*"]),
         "PowerUserAccess" => allow("NotAction", &["iam:*"]),

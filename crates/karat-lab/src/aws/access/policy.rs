@@ -70,12 +70,13 @@ fn speaks_of(statement: &Value, question: Question<'_>) -> bool {
         let filled = |pattern: &String| filled(pattern, question.keys);
         texts(patterns).iter().map(filled).any(|pattern| fits(&pattern, question.resource))
     };
-    let either = |name: &str, other: &str, holds: &dyn Fn(&Value) -> bool| {
-        match (statement.get(name), statement.get(other)) {
-            (Some(patterns), _) => holds(patterns),
-            (None, Some(patterns)) => !holds(patterns),
-            (None, None) => false,
-        }
+    let either = |name: &str, other: &str, holds: &dyn Fn(&Value) -> bool| match (
+        statement.get(name),
+        statement.get(other),
+    ) {
+        (Some(patterns), _) => holds(patterns),
+        (None, Some(patterns)) => !holds(patterns),
+        (None, None) => false,
     };
     either("Action", "NotAction", &action)
         && either("Resource", "NotResource", &resource)
@@ -150,7 +151,8 @@ fn holds(operator: &str, key: &str, wanted: &Value, keys: &Keys) -> bool {
 
 /// Whether a text fits a pattern with `*` for any characters and `?` for any one.
 pub(crate) fn fits(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     // Where the last `*` stands, and how far it reached.
     let mut back: Option<(usize, usize)> = None;
@@ -211,7 +213,9 @@ mod tests {
             statement.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             statement
         };
-        let ask = |statements: Value| says(statements, "ec2:RunInstances", "arn:x", &[("aws:userid", "me")]);
+        let ask = |statements: Value| {
+            says(statements, "ec2:RunInstances", "arn:x", &[("aws:userid", "me")])
+        };
         assert_eq!(ask(allow(json!({}))), Verdict::Allowed);
         assert_eq!(ask(allow(json!({ "Action": ["EC2:runinstances"] }))), Verdict::Allowed);
         assert_eq!(ask(allow(json!({ "Action": "ec2:Stop*" }))), Verdict::Silent);
@@ -221,12 +225,14 @@ mod tests {
         assert_eq!(ask(json!([allow(json!({})), deny])), Verdict::Denied);
         let without_action = json!({ "Effect": "Allow", "Resource": "*" });
         assert_eq!(ask(without_action), Verdict::Silent);
-        let own = |resource: &str| says(
-            allow(json!({ "Resource": "arn:session/${aws:userid}-*" })),
-            "ec2:X",
-            resource,
-            &[("aws:userid", "me")],
-        );
+        let own = |resource: &str| {
+            says(
+                allow(json!({ "Resource": "arn:session/${aws:userid}-*" })),
+                "ec2:X",
+                resource,
+                &[("aws:userid", "me")],
+            )
+        };
         assert_eq!(own("arn:session/me-1"), Verdict::Allowed);
         assert_eq!(own("arn:session/you-1"), Verdict::Silent);
     }
@@ -243,7 +249,8 @@ mod tests {
         let like = json!({ "StringLike": { "aws:ResourceTag/karat:token": "*" } });
         assert!(ask(like.clone(), &[tag]));
         assert!(!ask(like, &[]));
-        let equals = json!({ "StringEquals": { "ec2:CreateAction": ["RunInstances", "CopyImage"] } });
+        let equals =
+            json!({ "StringEquals": { "ec2:CreateAction": ["RunInstances", "CopyImage"] } });
         assert!(ask(equals.clone(), &[("ec2:CreateAction", "CopyImage")]));
         assert!(!ask(equals, &[("ec2:CreateAction", "CreateImage")]));
         let not = json!({ "StringNotEquals": { "a:k": "x" } });

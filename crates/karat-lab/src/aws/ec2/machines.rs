@@ -108,9 +108,7 @@ impl Front {
             Content::Base(name) => Some(self.base_root(name)),
             Content::Empty | Content::Blocks(_) | Content::Volume(_) => None,
         };
-        let ready = |s: &&Snapshot| {
-            !s.laid_out && s.phase.at(now()) == SnapshotState::Completed
-        };
+        let ready = |s: &&Snapshot| !s.laid_out && s.phase.at(now()) == SnapshotState::Completed;
         let found = self.lock().state.snapshots.get(id).filter(ready).cloned();
         let Some(snapshot) = found else { return };
         let Some(root) = root(&snapshot) else { return };
