@@ -120,6 +120,10 @@ impl Machines {
             making: tokio::sync::Mutex::default(),
             front: Arc::clone(&front),
         });
+        // Disks are laid out beside the instances, before there is one.
+        if let Err(error) = std::fs::create_dir_all(&hub.dir) {
+            tracing::warn!(%error, "cannot make the folder of the instances");
+        }
         let disks: Weak<dyn Disks> = Arc::downgrade(&hub) as _;
         // There is one hub for each front.
         let _ = front.disks.set(disks);
