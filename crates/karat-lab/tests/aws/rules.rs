@@ -15,7 +15,7 @@ fn fault(lab: &Bench, rule: serde_json::Value) {
 fn calls_that_are_not_there_say_so() {
     let Some(lab) = bench() else { return };
     assert_eq!(lab.refused("ec2 describe-fleets"), "InvalidAction");
-    assert_eq!(lab.refused("iam list-users"), "InvalidAction");
+    assert_eq!(lab.refused("iam list-groups"), "InvalidAction");
     assert_eq!(lab.refused("ssm list-documents"), "UnknownOperationException");
 }
 

@@ -16,7 +16,6 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 use rustix::net::{SocketFlags, SocketType, socket_with};
 
-use super::super::METADATA_ADDRESS;
 use super::super::wire::{Network, Outbound, OutboundProgram, Socket};
 use super::{Failure, Outcome, Supervisor, steer};
 
@@ -119,7 +118,7 @@ impl Supervisor {
     pub(super) fn make_socket(&mut self, what: &Socket) -> Outcome<OwnedFd> {
         match what {
             Socket::Listen(SocketAddr::V4(address))
-                if *address.ip() == METADATA_ADDRESS && self.network_up =>
+                if address.ip().is_link_local() && self.network_up =>
             {
                 // Where the kernel cannot steer, the port is taken for the machine's own servers.
                 let listener = match self.listen_beside(*address) {

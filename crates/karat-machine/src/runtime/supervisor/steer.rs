@@ -1,8 +1,8 @@
 //! Connections to one address and port of the machine, led to a socket that is bound to another.
 //!
-//! The metadata server answers at 169.254.169.254:80. Were it bound to that, no server in the
-//! machine could listen on port 80 of all addresses, and that is what web servers do. So it is
-//! bound to a free port, and a program of the kernel's `sk_lookup` kind, attached to the machine's
+//! The metadata server answers at 169.254.169.254:80, as other services of the host do at such
+//! addresses. Were it bound to that, no server in the machine could listen on port 80 of all
+//! addresses, and that is what web servers do. So it is bound to a free port, and a program of the kernel's `sk_lookup` kind, attached to the machine's
 //! network namespace, hands it what comes for port 80. Formats: linux/bpf.h.
 
 use std::io;
