@@ -270,6 +270,8 @@ async fn fetch(kit: Kit, connect: Arc<dyn Connect>, path: &str) -> Option<Vec<u8
     if ends {
         assert_eq!(session.read_buf(&mut answer).await.unwrap(), 0);
     }
+    // Where the machine has ended it, that is told here.
+    let _ = session.close().await;
     text.starts_with("http/1.0 200").then(|| answer.split_off(head))
 }
 
