@@ -486,11 +486,6 @@ fn a_build_succeeds_with_the_policy_that_is_printed_and_needs_each_statement_of_
     // What may not be undone is tried again for minutes, which nothing is learned from.
     let bound = begun.elapsed() * 4 + Duration::from_secs(15);
     assert_eq!((images("whole"), left()), (2, Vec::new()), "{said}");
-    // What may not be undone is tried again for minutes, which nothing is learned from.
-    let bound = begun.elapsed() * 4 + Duration::from_secs(15);
-    let made = kinds();
-    assert_eq!(made.iter().filter(|line| line.contains("image whole")).count(), 2, "{made:?}");
-    assert_eq!(made.len(), 4, "an image and its snapshot in two regions: {made:?}");
 
     let statements = policy["Statement"].as_array().unwrap();
     for (index, statement) in statements.iter().enumerate() {
