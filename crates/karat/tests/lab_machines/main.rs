@@ -12,6 +12,5 @@ mod golden;
 mod life;
 mod ours;
 mod packer;
-mod private;
 mod sessions;
 mod terraform;
