@@ -157,14 +157,14 @@ async fn carry(
                 received.reply.into_iter().map(Frame::Binary).for_each(send);
                 if let Some(reason) = received.closed {
                     // All that came before is still the reader's, however slow it is.
-                    while let Some(message) = state.deliver() {
+                    while let Some((message, _)) = state.deliver() {
                         if gives.send(message).await.is_err() {
                             break;
                         }
                     }
                     return Err(SsmError::Closed(reason));
                 }
-                deliver(state, gives);
+                deliver(state, gives).into_iter().map(Frame::Binary).for_each(send);
             }
             taken = takes.recv(), if leaving.is_none() && state.may_send() => match taken {
                 Some((kind, payload)) => {
@@ -178,7 +178,7 @@ async fn carry(
                 // again would only make that more.
                 let free = queued.load(Ordering::Relaxed) == 0;
                 state.overdue(free, now)?.into_iter().map(Frame::Binary).for_each(send);
-                deliver(state, gives);
+                deliver(state, gives).into_iter().map(Frame::Binary).for_each(send);
                 if now.duration_since(last) > SILENCE {
                     return lost(format!("nothing came for {} s", SILENCE.as_secs()), heard);
                 }
@@ -202,10 +202,13 @@ async fn carry(
     }
 }
 
-/// Hands over what is in order, as far as there is room.
-fn deliver(state: &mut Reliable, gives: &mpsc::Sender<Message>) {
+/// Hands over what is in order, as far as there is room. Gives the acknowledgements that are owed.
+fn deliver(state: &mut Reliable, gives: &mpsc::Sender<Message>) -> Vec<Bytes> {
+    let mut owed = Vec::new();
     while let Ok(permit) = gives.try_reserve() {
-        let Some(message) = state.deliver() else { return };
+        let Some((message, acknowledgement)) = state.deliver() else { break };
+        owed.extend(acknowledgement);
         permit.send(message);
     }
+    owed
 }

@@ -1,8 +1,8 @@
 //! Numbers, acknowledgements, and sending again. Pure: time comes in, messages go out.
 //!
 //! Each direction counts from 0. What comes in order is delivered, what comes early is kept, what
-//! comes again is acknowledged again. What cannot be taken now is not acknowledged: that is how
-//! either side slows the other down.
+//! comes again is acknowledged again. What cannot be delivered yet for want of room is kept as well,
+//! and acknowledged when it is delivered: that is how either side slows the other down.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -14,6 +14,9 @@ use crate::message::{ChannelClosed, Message, MessageType};
 
 /// Messages under way at most. The agent keeps 100,000; more than these would only wait elsewhere.
 const WINDOW: usize = 1024;
+/// How far the newest message may be ahead of the oldest without an answer. Whoever reads keeps what
+/// is between them: the agent and AWS's client 10,000 messages at most.
+const SPAN: i64 = 4096;
 /// Messages that came early and are kept.
 const KEPT: usize = 10_000;
 /// Messages sent again at once.
@@ -71,6 +74,13 @@ impl Unacknowledged {
     }
 }
 
+/// A message that cannot be delivered yet.
+#[derive(Debug)]
+struct Early {
+    message: Message,
+    acknowledged: bool,
+}
+
 /// The state of a data channel, whatever carries it.
 #[derive(Debug)]
 pub(crate) struct Reliable {
@@ -78,7 +88,7 @@ pub(crate) struct Reliable {
     next: i64,
     under_way: VecDeque<Unacknowledged>,
     expected: i64,
-    early: BTreeMap<i64, Message>,
+    early: BTreeMap<i64, Early>,
     round_trip: f64,
     variation: f64,
     timeout: Duration,
@@ -111,7 +121,8 @@ impl Reliable {
 
     /// Whether another message may be sent now.
     pub(crate) fn may_send(&self) -> bool {
-        !self.paused && self.under_way.len() < WINDOW
+        let span = self.under_way.front().map_or(0, |oldest| self.next - oldest.sequence);
+        !self.paused && self.under_way.len() < WINDOW && span < SPAN
     }
 
     /// Whether everything that was sent has arrived.
@@ -157,7 +168,7 @@ impl Reliable {
         Ok(late.take(BURST).map(|waiting| waiting.sent_again(now)).collect())
     }
 
-    /// Takes a frame. `room` tells whether something can be delivered soon.
+    /// Takes a frame. `room` tells whether something can be delivered at once.
     pub(crate) fn receive(
         &mut self,
         frame: &Bytes,
@@ -179,24 +190,38 @@ impl Reliable {
             ref kind if *kind == self.side.sends() => {}
             _ => {
                 self.paused = false;
-                let known =
-                    message.sequence < self.expected || self.early.contains_key(&message.sequence);
-                if known || (room && self.early.len() < KEPT) {
-                    received.reply = Some(Message::acknowledge(&message).to_bytes());
-                }
-                if !known && received.reply.is_some() {
-                    self.early.insert(message.sequence, message);
-                }
+                received.reply = self.data(message, room);
             }
         }
         Ok(received)
     }
 
-    /// The next message in order, if it came.
-    pub(crate) fn deliver(&mut self) -> Option<Message> {
-        let message = self.early.remove(&self.expected)?;
+    /// Keeps a message that can be delivered now or later. Gives the acknowledgement, unless it has
+    /// to wait.
+    fn data(&mut self, message: Message, room: bool) -> Option<Bytes> {
+        let sequence = message.sequence;
+        if sequence < self.expected {
+            return Some(Message::acknowledge(&message).to_bytes());
+        }
+        // The next one is taken whatever else is kept: nothing of that can go on without it.
+        if !self.early.contains_key(&sequence)
+            && self.early.len() >= KEPT
+            && sequence != self.expected
+        {
+            return None;
+        }
+        let reply = room.then(|| Message::acknowledge(&message).to_bytes());
+        let kept = self.early.entry(sequence).or_insert(Early { message, acknowledged: false });
+        kept.acknowledged |= room;
+        reply
+    }
+
+    /// The next message in order, if it came, and its acknowledgement, if that is still owed.
+    pub(crate) fn deliver(&mut self) -> Option<(Message, Option<Bytes>)> {
+        let Early { message, acknowledged } = self.early.remove(&self.expected)?;
         self.expected += 1;
-        Some(message)
+        let owed = (!acknowledged).then(|| Message::acknowledge(&message).to_bytes());
+        Some((message, owed))
     }
 
     fn acknowledged(&mut self, sequence: i64, now: Instant) {
@@ -226,19 +251,64 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_taken_is_not_acknowledged() {
+    fn what_cannot_be_delivered_is_acknowledged_later() {
         let (mut client, mut agent) = pair();
         let now = Instant::now();
         let frame = client.send(payload::OUTPUT, Bytes::from_static(b"a"), now);
         assert!(agent.receive(&frame, false, now).unwrap().reply.is_none());
-        assert!(agent.deliver().is_none());
         let later = now + Duration::from_millis(300);
         let again = client.overdue(true, later).unwrap();
         assert_eq!(again, [frame]);
-        let reply = agent.receive(&again[0], true, later).unwrap().reply.unwrap();
-        assert_eq!(agent.deliver().unwrap().payload, "a");
-        client.receive(&reply, true, later).unwrap();
+        assert!(agent.receive(&again[0], false, later).unwrap().reply.is_none());
+        let (message, owed) = agent.deliver().unwrap();
+        assert_eq!(message.payload, "a");
+        assert!(agent.deliver().is_none());
+        client.receive(&owed.unwrap(), true, later).unwrap();
         assert!(client.is_settled());
+        // Once more, as if that answer had been lost.
+        assert!(agent.receive(&again[0], false, later).unwrap().reply.is_some());
+        assert!(agent.deliver().is_none());
+    }
+
+    #[test]
+    fn the_next_one_is_taken_however_many_came_early() {
+        let (_, mut agent) = pair();
+        let now = Instant::now();
+        let kept = i64::try_from(KEPT).unwrap();
+        let receive = |agent: &mut Reliable, sequence| {
+            let message =
+                Message::data(MessageType::Input, sequence, payload::OUTPUT, Bytes::new());
+            agent.receive(&message.to_bytes(), true, now).unwrap().reply.is_some()
+        };
+        for sequence in 1..=kept {
+            assert!(receive(&mut agent, sequence));
+        }
+        assert!(!receive(&mut agent, kept + 1));
+        assert!(agent.deliver().is_none());
+        assert!(receive(&mut agent, 0));
+        for sequence in 0..=kept {
+            let (message, owed) = agent.deliver().unwrap();
+            assert_eq!((message.sequence, owed), (sequence, None));
+        }
+        assert!(receive(&mut agent, kept + 1));
+    }
+
+    #[test]
+    fn one_that_is_missing_holds_the_sender_back() {
+        let (mut client, mut agent) = pair();
+        let now = Instant::now();
+        let missing = client.send(payload::OUTPUT, Bytes::new(), now);
+        let mut sent = 1;
+        while client.may_send() {
+            let frame = client.send(payload::OUTPUT, Bytes::new(), now);
+            let reply = agent.receive(&frame, true, now).unwrap().reply.unwrap();
+            client.receive(&reply, true, now).unwrap();
+            sent += 1;
+        }
+        assert_eq!(sent, SPAN);
+        let reply = agent.receive(&missing, true, now).unwrap().reply.unwrap();
+        client.receive(&reply, true, now).unwrap();
+        assert!(client.may_send());
     }
 
     #[test]
@@ -317,7 +387,9 @@ mod tests {
                     }
                     let room = fates.next() != Some(4);
                     back.extend(agent.receive(&frame, room, now).unwrap().reply);
-                    while let Some(message) = agent.deliver() {
+                    // Now and then nobody reads.
+                    while room && let Some((message, owed)) = agent.deliver() {
+                        back.extend(owed);
                         got.push(String::from_utf8(message.payload.to_vec()).unwrap());
                     }
                 }

@@ -59,7 +59,7 @@ async fn files_go_through_a_session_that_is_cut() {
     let seen = SeenHostKeys::default();
     let session =
         Session::connect_by(config, Some(way), seen, Events::discard(), &cancel).await.unwrap();
-    let bytes = noise(12 << 20);
+    let bytes = noise(50_000_000);
     let there = server.path("large");
     let cuts = Arc::clone(&rig);
     let cutter = tokio::spawn(async move {
