@@ -126,9 +126,7 @@ fn whole_templates() {
     let multi = format!("{DATA}{}{}", listing("multi-region"), build("multi_region"));
     check(&multi, &[]);
     let spot = listing("spot").replace("# ... rest of configuration", REST);
-    let not_yet =
-        ["\"spot_price\" is not supported yet", "\"spot_instance_types\" is not supported yet"];
-    check(&format!("{spot}{}", build("spot")), &not_yet);
+    check(&format!("{spot}{}", build("spot")), &[]);
     let null = "build {\n  sources = [\"source.null.stub\"]\n}\n";
     check(&format!("{}{SOURCE}{null}", listing("registry")), &[]);
 }
