@@ -12,5 +12,6 @@ mod golden;
 mod life;
 mod ours;
 mod packer;
+mod private;
 mod sessions;
 mod terraform;
