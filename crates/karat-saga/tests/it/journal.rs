@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use karat_saga::{
     Cancellation, Executor, Journal, JournalError, RecoverOptions, RunId, RunInfo, RunState,
