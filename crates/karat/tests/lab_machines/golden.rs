@@ -161,4 +161,6 @@ fn its_disk_becomes_an_image_and_of_a_changed_one_little_is_sent() {
     cloud.wait_for(&two, "terminated");
     cloud.aws(&format!("ec2 delete-security-group --group-id {group}"));
     assert_eq!(cloud.left(true), "");
+    // The disks are large, and the layers they are made of are kept.
+    std::fs::remove_dir_all(folder.join("output")).unwrap();
 }
