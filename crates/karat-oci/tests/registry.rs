@@ -9,86 +9,43 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use karat_oci::{Progress, Pull, pull};
+use karat_testing::registry::Registry;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+/// A registry of a test, and where the test keeps its files.
 struct Server {
-    child: Child,
-    port: u16,
+    registry: Registry,
     dir: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn there(program: &str) -> bool {
-    let there = Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok();
-    if !there {
-        eprintln!("skipped: {program} is not installed");
-    }
-    there
 }
 
 impl Server {
     /// A registry, with the password "geheim" for "karl" where asked.
     fn start(locked: bool) -> Option<Self> {
-        if !there("docker-registry") || !there("skopeo") {
-            return None;
-        }
         let dir = tempfile::tempdir().unwrap();
-        let port = karat_testing::sshd::free_port().unwrap();
-        let auth = if locked {
+        let passwords = locked.then(|| {
             let hash = bcrypt::hash_with_salt("geheim", 4, [7; 16]).unwrap();
-            fs::write(dir.path().join("passwords"), format!("karl:{hash}\n")).unwrap();
-            let path = dir.path().join("passwords");
-            format!("auth:\n  htpasswd:\n    realm: r\n    path: {}\n", path.display())
-        } else {
-            String::new()
-        };
-        let config = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-             http:\n  addr: 127.0.0.1:{port}\n{auth}",
-            dir.path().join("data").display()
-        );
-        fs::write(dir.path().join("config.yml"), config).unwrap();
-        let child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(dir.path().join("config.yml"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let begun = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the registry does not come up");
-            std::thread::sleep(Duration::from_millis(50));
+            format!("karl:{hash}\n")
+        });
+        let registry = Registry::start(passwords.as_deref()).unwrap();
+        if registry.is_none() {
+            eprintln!("skipped: docker-registry or skopeo is not installed");
         }
-        Some(Self { child, port, dir })
+        Some(Self { registry: registry?, dir })
     }
 
     fn address(&self, rest: &str) -> String {
-        format!("docker://127.0.0.1:{}/{rest}", self.port)
+        self.registry.address(rest)
     }
 
     /// Copies an image of ours there.
     fn fill(&self, layout: &Path, name: &str) {
-        let status = Command::new("skopeo")
-            .args(["copy", "--all", "--insecure-policy", "--dest-tls-verify=false", "--quiet"])
-            .args(["--dest-creds", "karl:geheim"])
-            .arg(format!("oci:{}", layout.display()))
-            .arg(self.address(name))
-            .status()
-            .unwrap();
-        assert!(status.success());
+        let from = format!("oci:{}", layout.display());
+        self.registry.fill(&from, name, Some("karl:geheim")).unwrap();
     }
 
     fn what(&self, name: &str) -> Pull {
@@ -209,12 +166,11 @@ async fn an_image_is_fetched_once_and_again_when_asked() {
     let what = server.what(&format!("team/base@{}", first.digest));
     let what = Pull { refresh: true, ..what };
     let mut server = server;
-    server.child.kill().unwrap();
-    server.child.wait().unwrap();
+    server.registry.stop().unwrap();
     assert_eq!(pull(&what, &quiet).await.unwrap(), pinned);
     let error = pull(&again, &quiet).await.unwrap_err().to_string();
     assert!(
-        error.contains(&format!("cannot fetch 127.0.0.1:{}/team/base:1", server.port)),
+        error.contains(&format!("cannot fetch 127.0.0.1:{}/team/base:1", server.registry.port())),
         "{error}"
     );
 }
@@ -243,7 +199,7 @@ async fn a_login_opens_the_registry() {
     assert!(error.contains("log in by `docker login 127.0.0.1:"), "{error}");
     // "karl:geheim" in base64.
     let logins = json!({
-        "auths": { format!("127.0.0.1:{}", server.port): { "auth": "a2FybDpnZWhlaW0=" } },
+        "auths": { format!("127.0.0.1:{}", server.registry.port()): { "auth": "a2FybDpnZWhlaW0=" } },
     });
     fs::write(server.dir.path().join("config.json"), logins.to_string()).unwrap();
     let pulled = pull(&server.what("a:1"), &quiet).await.unwrap();
@@ -256,7 +212,7 @@ async fn a_damaged_layer_is_refused_and_not_kept() {
     let layout = image(server.dir.path(), "good");
     server.fill(&layout, "a:1");
     // The registry's own file of the layer is changed.
-    let data = server.dir.path().join("data");
+    let data = server.registry.data();
     let find = Command::new("find").arg(&data).args(["-name", "data", "-size", "-2k"]).output();
     for path in String::from_utf8(find.unwrap().stdout).unwrap().lines() {
         let mut bytes = fs::read(path).unwrap();

@@ -8,12 +8,13 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use crate::port::free_port;
 
 /// Firmware of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,10 +222,6 @@ fn accelerated() -> bool {
 /// Commas separate options on QEMU's command line and are written twice.
 fn escape(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// OVMF's code and an empty store of variables.

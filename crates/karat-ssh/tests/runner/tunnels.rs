@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use karat_ssh::SshConfig;
-use karat_testing::sshd::free_port;
+use karat_testing::port::free_port;
 
 use crate::common::{config, connect, server, sh};
 

@@ -122,7 +122,7 @@ fn a_disk_that_is_written_through_ebs_direct_is_launched() {
 }
 
 /// A layer's folder and those below it, the lowest first.
-fn layers(store: &Path, digest: &str) -> Vec<std::path::PathBuf> {
+pub(crate) fn layers(store: &Path, digest: &str) -> Vec<std::path::PathBuf> {
     let mut all = Vec::new();
     let mut next = Some(digest.to_owned());
     while let Some(digest) = next {
@@ -135,11 +135,14 @@ fn layers(store: &Path, digest: &str) -> Vec<std::path::PathBuf> {
     all
 }
 
-fn make_disk(layers: &[std::path::PathBuf], root: &Path, disk: &Path) {
-    let run = |command: &mut Command| {
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
+/// Runs a program that has to succeed.
+pub(crate) fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Makes a root of layers, and a disk of it.
+pub(crate) fn make_disk(layers: &[std::path::PathBuf], root: &Path, disk: &Path) {
     std::fs::create_dir_all(root).unwrap();
     for layer in layers {
         run(Command::new("cp").args(["--archive", "--no-target-directory"]).arg(layer).arg(root));

@@ -16,7 +16,7 @@ pub(crate) struct Cloud {
     variables: Vec<(String, String)>,
 }
 
-fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
