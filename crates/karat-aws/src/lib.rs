@@ -31,7 +31,9 @@ pub use ebs::{
     SurrogateDeviceConfig, VolumesConfig,
 };
 pub use functions::Secrets;
-pub use import::{AmazonImport, AmazonImportConfig, AmazonImportValidated, Import, Imported, Say};
+pub use import::{
+    AmazonImport, AmazonImportConfig, AmazonImportValidated, Container, Import, Imported, Say,
+};
 pub use options::{
     AccessConfig, AmiConfig, AmiFilterConfig, AssumeRoleConfig, DeviceConfig, FilterConfig,
     FiltersConfig, LicenseConfig, LicenseRequestConfig, MetadataConfig, PlacementConfig,

@@ -7,7 +7,7 @@
 //! inputs give equal bytes, since identifiers come from a seed and times from the caller.
 //!
 //! [`update_disk`] brings a former result up to date in place, and [`DiskImage`] reads disks back
-//! (`read`, `qcow2_read`, `ext4::read`).
+//! (`read`, `qcow2_read`, `ext4::read`), those of other programs by `qemu-img` (`contained`, `ova`).
 //!
 //! The writers are own code because the programs that make file systems copy from a mounted tree
 //! or directory with the owners and attributes that the host allows, and none of the libraries
@@ -15,6 +15,7 @@
 
 mod boot;
 mod bytes;
+mod contained;
 mod disk;
 mod error;
 mod ext4;
@@ -23,6 +24,7 @@ mod filesystem;
 mod gpt;
 mod ids;
 mod output;
+mod ova;
 mod qcow2;
 mod qcow2_read;
 mod read;
@@ -32,6 +34,7 @@ mod sparse;
 mod tree;
 
 pub use boot::{BootSpec, Firmware};
+pub use contained::Container;
 pub use disk::{BlockMap, DiskSpec, FileExtents, Previous, Report, update_disk, write_disk};
 pub use error::{Error, Result};
 pub use filesystem::{FileSystemSpec, write_file_system};

@@ -11,11 +11,8 @@ use crate::error::{Error, Result};
 /// Offsets in table entries.
 const OFFSET: u64 = 0x00FF_FFFF_FFFF_FE00;
 
-/// Whether a file begins as qcow2 does.
-pub(crate) fn is_qcow2(file: &File) -> bool {
-    let mut magic = [0u8; 4];
-    file.read_exact_at(&mut magic, 0).is_ok() && &magic == b"QFI\xFB"
-}
+/// What a qcow2 file begins with.
+pub(crate) const MAGIC: [u8; 4] = *b"QFI\xFB";
 
 struct Reader<'a> {
     path: &'a Path,
@@ -119,6 +116,9 @@ pub(crate) fn unpack(path: &Path, file: &File, out: &File, out_path: &Path) -> R
             } else if entry & OFFSET != 0 && entry & 1 == 0 {
                 // The last cluster of a file may be cut short.
                 let offset = entry & OFFSET;
+                if offset >= reader.file_len {
+                    return Err(reader.damaged("is cut off: data lies beyond its end"));
+                }
                 let len = cluster.min(reader.file_len.saturating_sub(offset)) as usize;
                 buffer[len..].fill(0);
                 reader.read(offset, &mut buffer[..len])?;

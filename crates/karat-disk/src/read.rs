@@ -3,14 +3,16 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use uuid::Uuid;
 
 use crate::bytes::{get32, get64};
+use crate::contained::Container;
 use crate::error::{Error, Result};
 use crate::gpt::{LINUX_ROOT_X86_64, SECTOR};
 use crate::tree::Entry;
-use crate::{ext4, qcow2_read};
+use crate::{contained, ext4, qcow2_read};
 
 /// How a disk is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +40,7 @@ pub struct ReadPartition {
     pub is_ext: bool,
 }
 
-/// A disk image opened for reading, raw or qcow2.
+/// A disk image opened for reading, in whichever [`Container`].
 #[derive(Debug)]
 pub struct DiskImage {
     /// The raw image: the file itself, or what was unpacked from it.
@@ -48,34 +50,70 @@ pub struct DiskImage {
     partitions: Vec<ReadPartition>,
 }
 
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| Error::io("open", path, error))
+}
+
+/// Writes the disk that a file contains to an empty one.
+fn unpack(path: &Path, kind: Container, out: &File, cancel: &AtomicBool) -> Result<()> {
+    let file = open(path)?;
+    match kind {
+        Container::Qcow2 => qcow2_read::unpack(path, &file, out, path),
+        _ => contained::unpack(path, &file, kind, out, cancel),
+    }
+}
+
 impl DiskImage {
-    /// Opens an image. A qcow2 image is unpacked to a sparse raw file at `unpacked`, which the
-    /// caller removes when no entry of it is needed any more; for a raw image none is made.
+    /// Opens an image. One that is not raw is unpacked to a sparse raw file at `unpacked`, which
+    /// the caller removes when no entry of it is needed any more; for a raw image none is made.
     ///
     /// # Errors
     /// The image cannot be read, is damaged, or is of a kind that is not read here.
     pub fn open(path: &Path, unpacked: &Path) -> Result<Self> {
-        let open = |path: &Path| File::open(path).map_err(|error| Error::io("open", path, error));
-        let mut file = open(path)?;
-        let mut raw = path.to_owned();
-        if qcow2_read::is_qcow2(&file) {
-            let out =
-                File::create(unpacked).map_err(|error| Error::io("create", unpacked, error))?;
-            let result = qcow2_read::unpack(path, &file, &out, unpacked);
-            if let Err(error) = result {
-                // The error that led here is the one to report.
-                let _ = std::fs::remove_file(unpacked);
-                return Err(error);
-            }
-            file = open(unpacked)?;
-            raw = unpacked.to_owned();
+        let kind = Container::of(path)?;
+        if kind == Container::Raw {
+            return Self::raw(path.to_owned(), open(path)?);
         }
+        let out = File::options().read(true).write(true).create(true).truncate(true).open(unpacked);
+        let out = out.map_err(|error| Error::io("create", unpacked, error))?;
+        if let Err(error) = unpack(path, kind, &out, &AtomicBool::new(false)) {
+            // The error that led here is the one to report.
+            let _ = std::fs::remove_file(unpacked);
+            return Err(error);
+        }
+        Self::raw(unpacked.to_owned(), out)
+    }
+
+    /// Opens an image. One that is not raw is unpacked to a sparse raw file in a folder, without a
+    /// name there: it goes when this does, and when the process is killed. Its entries' contents
+    /// cannot be read later.
+    ///
+    /// # Errors
+    /// The image cannot be read, is damaged, or is of a kind that is not read here.
+    pub fn open_nameless(path: &Path, folder: &Path, cancel: &AtomicBool) -> Result<Self> {
+        let kind = Container::of(path)?;
+        if kind == Container::Raw {
+            return Self::raw(path.to_owned(), open(path)?);
+        }
+        let out = tempfile::tempfile_in(folder);
+        let out = out.map_err(|error| Error::io("create a file in", folder, error))?;
+        unpack(path, kind, &out, cancel)?;
+        Self::raw(path.to_owned(), out)
+    }
+
+    fn raw(raw: PathBuf, file: File) -> Result<Self> {
         let len = file.metadata().map_err(|error| Error::io("read", &raw, error))?.len();
         let (table, mut partitions) = partitions(&file, len);
         for partition in &mut partitions {
             partition.is_ext = ext4::read::is_present(&file, partition.start);
         }
         Ok(Self { path: raw, file, table, partitions })
+    }
+
+    /// The raw disk.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// How the disk is divided.

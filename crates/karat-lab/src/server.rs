@@ -181,6 +181,9 @@ impl Lab {
             loop {
                 tokio::time::sleep(std::time::Duration::from_millis(200)).await;
                 interrupting.front.end_interrupted();
+                let front = Arc::clone(&interrupting.front);
+                // A disk is unpacked: not for a thread that others wait for.
+                let _ = tokio::task::spawn_blocking(move || front.go_on_with_imports()).await;
             }
         });
         let task = tokio::spawn(serve(listener, Arc::clone(&shared)));

@@ -330,6 +330,27 @@ fn a_disk_becomes_an_image_and_the_next_one_sends_what_differs() {
 }
 
 #[test]
+fn a_disk_of_another_program_is_read_with_qemu_img() {
+    let place = Place::new();
+    disk(&place, "one.raw", &[(0, 1), (3, 2)]);
+    let (raw, vmdk) = (place.folder.path().join("one.raw"), place.folder.path().join("one.vmdk"));
+    let mut convert = Command::new("qemu-img");
+    convert.args(["convert", "-O", "vmdk"]).args([&raw, &vmdk]);
+    assert!(convert.output().unwrap().status.success());
+    let arguments = ["-json", "-name", "one", "-region", "us-east-1", "one.vmdk"];
+    let without = import(&place, &arguments).env("PATH", "/nonexistent").output().unwrap();
+    let said = text(&without);
+    assert!(said.contains("install the package qemu-utils"), "{said}");
+    assert_eq!(place.left(), [] as [&str; 0]);
+    let done = imported(&place, &arguments);
+    assert_eq!((&done["blocks"], &done["sent"]), (&json!(40), &json!(2)), "{done}");
+    // A name that says what the file is not.
+    std::fs::rename(raw, &vmdk).unwrap();
+    let other = import(&place, &["-name", "other", "one.vmdk"]).output().unwrap();
+    assert!(text(&other).contains("is not vmdk: it does not begin"), "{}", text(&other));
+}
+
+#[test]
 fn an_import_that_is_killed_goes_on_and_one_that_is_given_up_leaves_nothing() {
     let place = Place::new();
     let blocks: Vec<(usize, u8)> = (0..40).map(|index| (index, 7)).collect();

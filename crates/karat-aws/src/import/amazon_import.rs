@@ -8,6 +8,7 @@ use karat_component::{
     Artifact, ComponentError, PostProcessContext, PostProcessor, Processed, ValidateContext,
 };
 use karat_config::{Config, NameRules};
+use karat_disk::Container;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -71,8 +72,9 @@ pub struct AmazonImportConfig {
     /// The role of an import task. None is needed.
     #[option(default = "", volatile)]
     pub role_name: String,
-    /// The disk's format, which its name ends in: `raw`, or `qcow2`. `ova`, `vmdk`, `vhd` and `vhdx`
-    /// are not supported yet.
+    /// The disk's format, which its name ends in: `ova`, `raw`, `vmdk`, `vhd`, `vhdx`, or `qcow2`. All
+    /// but `raw` and `qcow2` are read with `qemu-img`, of the package `qemu-utils`; an OVA has to have
+    /// one disk.
     #[option(default = "ova")]
     pub format: String,
     /// The disk's architecture: `x86_64` or `arm64`.
@@ -121,15 +123,16 @@ impl Shared {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AmazonImport;
 
+/// The format of a name, which is in lower case.
+fn format(name: &str) -> Option<Container> {
+    Container::from_name(name).filter(|kind| kind.name() == name)
+}
+
 impl AmazonImportConfig {
     fn check(&self, cx: &mut ValidateContext<'_>) {
-        let task = ["ova", "vmdk", "vhd", "vhdx"].contains(&self.format.as_str());
-        if task && cx.is_known("format") {
-            cx.error("format", format!("the format \"{}\" is not supported yet", self.format))
-                .hint("make the disk raw, such as by \"qemu-img convert -O raw\" in shell-local, and set format = \"raw\"");
-        } else if !["raw", "qcow2"].contains(&self.format.as_str()) && !task {
+        if format(&self.format).is_none() {
             cx.error("format", format!("invalid format '{}'", self.format))
-                .hint("use raw or qcow2");
+                .hint("use one of 'ova', 'raw', 'vmdk', 'vhd', 'vhdx' or 'qcow2'");
         }
         if !["x86_64", "arm64"].contains(&self.architecture.as_str()) {
             cx.error("architecture", format!("unknown architecture \"{}\"", self.architecture))
@@ -291,6 +294,7 @@ impl PostProcessor for AmazonImport {
             boot_mode: config.boot_mode,
             encrypt: config.ami_encrypt || !config.ami_kms_key.is_empty(),
             key: config.ami_kms_key,
+            format: format(&config.format),
             tags,
             ..Import::default()
         };

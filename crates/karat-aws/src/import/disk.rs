@@ -2,11 +2,15 @@
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use karat_component::ComponentError;
-use karat_disk::{DiskImage, PartitionTable};
+use karat_disk::{Container, DiskImage, PartitionTable};
+use tokio_util::sync::CancellationToken;
+
+use super::{Import, cancelled};
 
 /// A block of EBS direct.
 pub(super) const BLOCK: usize = 512 * 1024;
@@ -19,59 +23,67 @@ pub(super) struct Disk {
     length: u64,
     /// When the disk was written last, which tells it from a later one.
     pub(super) written: String,
-    /// A raw copy of a disk of another format; it goes with this.
-    _raw: Option<Arc<Raw>>,
-}
-
-#[derive(Debug)]
-struct Raw(PathBuf);
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-fn unpacked(state_dir: &Path) -> Result<PathBuf, ComponentError> {
-    std::fs::create_dir_all(state_dir).map_err(|e| {
-        ComponentError::because(format!("could not make {}", state_dir.display()), e)
-    })?;
-    Ok(state_dir.join(format!(".unpacked-{}", std::process::id())))
+    /// How machines can start from it: by what partitions it has.
+    pub(super) boot_mode: &'static str,
 }
 
 impl Disk {
-    pub(super) fn open(path: &Path, state_dir: &Path) -> Result<Self, ComponentError> {
+    /// Opens a disk, unpacks it into a folder where it is not raw.
+    pub(super) async fn open(
+        import: &Import,
+        cancel: &CancellationToken,
+    ) -> Result<Self, ComponentError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (path, folder) = (import.disk.clone(), import.state_dir.clone());
+        let (given, flag) = (import.format, Arc::clone(&stop));
+        let opened =
+            tokio::task::spawn_blocking(move || Self::open_now(&path, given, &folder, &flag));
+        tokio::pin!(opened);
+        let opened = tokio::select! {
+            opened = &mut opened => opened,
+            () = cancel.cancelled() => {
+                stop.store(true, Ordering::Relaxed);
+                drop(opened.await);
+                return Err(cancelled());
+            }
+        };
+        opened.map_err(|e| ComponentError::because("could not read the disk", e))?
+    }
+
+    fn open_now(
+        path: &Path,
+        given: Option<Container>,
+        folder: &Path,
+        cancel: &AtomicBool,
+    ) -> Result<Self, ComponentError> {
         let fail = |e: std::io::Error| {
             ComponentError::because(format!("could not read {}", path.display()), e)
         };
         let meta = std::fs::metadata(path).map_err(fail)?;
         let written =
             format!("{}.{} {} {}", meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino());
-        let (_, raw) = image(path, state_dir)?;
-        let place = raw.as_ref().map_or(path, |raw| raw.0.as_path());
-        let file = File::open(place).map_err(fail)?;
+        std::fs::create_dir_all(folder).map_err(|e| {
+            ComponentError::because(format!("could not make {}", folder.display()), e)
+        })?;
+        let unread = |e: karat_disk::Error| {
+            ComponentError::because(format!("could not read the disk {}", path.display()), e)
+        };
+        let kind = Container::of(path).map_err(unread)?;
+        if let Some(given) = given.filter(|given| kind == Container::Raw && *given != kind) {
+            let name = given.name();
+            return Err(ComponentError::new(format!(
+                "{} is not {name}: it does not begin as such files do",
+                path.display()
+            ))
+            .with_hint(format!("make it again, or name it otherwise if it is no {name}")));
+        }
+        let image = DiskImage::open_nameless(path, folder, cancel).map_err(unread)?;
+        let file = image.file().try_clone().map_err(fail)?;
         let length = file.metadata().map_err(fail)?.len();
         if length == 0 {
             return Err(ComponentError::new(format!("{} is empty", path.display())));
         }
-        Ok(Self { file: Arc::new(file), length, written, _raw: raw.map(Arc::new) })
-    }
-
-    /// How machines can start from a disk: by what partitions it has.
-    pub(super) fn boot_mode(path: &Path, state_dir: &Path) -> Result<&'static str, ComponentError> {
-        let (image, _raw) = image(path, state_dir)?;
-        let has = |id: &str| {
-            let all = image.partitions().iter();
-            all.filter_map(|p| p.type_id).any(|t| t.to_string().eq_ignore_ascii_case(id))
-        };
-        let efi = has("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
-        let bios =
-            has("21686148-6449-6e6f-744e-656564454649") || image.table() != PartitionTable::Gpt;
-        Ok(match (efi, bios) {
-            (true, true) => "uefi-preferred",
-            (true, false) => "uefi",
-            (false, _) => "legacy-bios",
-        })
+        Ok(Self { file: Arc::new(file), length, written, boot_mode: boot_mode(&image) })
     }
 
     pub(super) fn blocks(&self) -> u64 {
@@ -98,13 +110,16 @@ impl Disk {
     }
 }
 
-fn image(path: &Path, state_dir: &Path) -> Result<(DiskImage, Option<Raw>), ComponentError> {
-    let raw = unpacked(state_dir)?;
-    let opened = DiskImage::open(path, &raw);
-    let raw = raw.exists().then_some(Raw(raw));
-    let image = opened.map_err(|e| {
-        ComponentError::because(format!("could not read the disk {}", path.display()), e)
-            .with_hint("a raw or a qcow2 image is needed")
-    })?;
-    Ok((image, raw))
+fn boot_mode(image: &DiskImage) -> &'static str {
+    let has = |id: &str| {
+        let all = image.partitions().iter();
+        all.filter_map(|p| p.type_id).any(|t| t.to_string().eq_ignore_ascii_case(id))
+    };
+    let efi = has("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
+    let bios = has("21686148-6449-6e6f-744e-656564454649") || image.table() != PartitionTable::Gpt;
+    match (efi, bios) {
+        (true, true) => "uefi-preferred",
+        (true, false) => "uefi",
+        (false, _) => "legacy-bios",
+    }
 }

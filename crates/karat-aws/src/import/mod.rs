@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Access, Aws, AwsError, Explain, Watched, has_code};
 use crate::ebs::{ImageStates, SnapshotStates, TOKEN_TAG, literal};
+pub use karat_disk::Container;
+
 pub use amazon_import::{AmazonImport, AmazonImportConfig, AmazonImportValidated};
 use disk::Disk;
 use record::Record;
@@ -40,8 +42,11 @@ const ROOT: &str = "/dev/xvda";
 /// What is to become of a disk.
 #[derive(Clone, Debug, Default)]
 pub struct Import {
-    /// The disk: raw or qcow2.
+    /// The disk: raw, qcow2, VMDK, VHD, VHDX, or an OVA with one disk; what it is, is told by what
+    /// stands in it.
     pub disk: PathBuf,
+    /// What the disk is said to be. One that is nothing of the kind is refused.
+    pub format: Option<Container>,
     /// The image's name.
     pub name: String,
     /// What the image says of itself.
@@ -120,10 +125,14 @@ impl Import {
     ) -> Result<Imported, ComponentError> {
         let work = self.work(access, say, cancel).await?;
         work.check_names().await?;
-        let disk = Disk::open(&self.disk, &self.state_dir)?;
+        let disk = Disk::open(self, cancel).await?;
         let mut done = Imported { blocks: disk.blocks(), ..Imported::default() };
+        let boot = match self.boot_mode.as_str() {
+            "" => disk.boot_mode,
+            given => given,
+        };
         let token = work.upload(disk, &mut done).await?;
-        let made = work.images(&token, &mut done).await;
+        let made = work.images(&token, boot, &mut done).await;
         if let Err(error) = made {
             work.remove_images(&token).await;
             return Err(error);
@@ -296,8 +305,13 @@ impl Work<'_> {
     }
 
     /// Makes the image of the snapshot, and its copies.
-    async fn images(&self, token: &str, done: &mut Imported) -> Result<(), ComponentError> {
-        let id = self.register(token, &done.snapshot).await?;
+    async fn images(
+        &self,
+        token: &str,
+        boot: &str,
+        done: &mut Imported,
+    ) -> Result<(), ComponentError> {
+        let id = self.register(token, boot, &done.snapshot).await?;
         self.say(format!("{id} is being made"));
         self.available(&self.aws, &id).await?;
         done.images.insert(self.aws.region.clone(), id.clone());
@@ -316,12 +330,13 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn register(&self, token: &str, snapshot: &str) -> Result<String, ComponentError> {
+    async fn register(
+        &self,
+        token: &str,
+        boot: &str,
+        snapshot: &str,
+    ) -> Result<String, ComponentError> {
         let import = self.import;
-        let boot = match import.boot_mode.as_str() {
-            "" => Disk::boot_mode(&import.disk, &import.state_dir)?.to_owned(),
-            given => given.to_owned(),
-        };
         let root = EbsBlockDevice::builder()
             .snapshot_id(snapshot)
             .volume_type(VolumeType::Gp3)
@@ -337,7 +352,7 @@ impl Work<'_> {
             .virtualization_type("hvm")
             .ena_support(true)
             .imds_support(ImdsSupportValues::V20)
-            .boot_mode(BootModeValues::from(boot.as_str()))
+            .boot_mode(BootModeValues::from(boot))
             .root_device_name(ROOT)
             .block_device_mappings(
                 BlockDeviceMapping::builder().device_name(ROOT).ebs(root).build(),

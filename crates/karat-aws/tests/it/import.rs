@@ -83,6 +83,99 @@ async fn a_disk_becomes_an_image() {
     assert_eq!((lab.images(), lab.left().len()), (1, 2), "{:#?}", lab.left());
 }
 
+/// What a snapshot has in blocks: their numbers, and the digests of what is not all zeros.
+async fn blocks(lab: &Lab, snapshot: &str) -> Vec<(i32, String)> {
+    let ebs = lab.ebs();
+    let listed = ebs.list_snapshot_blocks().snapshot_id(snapshot).send().await.unwrap();
+    let mut found = Vec::new();
+    for block in listed.blocks() {
+        let index = block.block_index().unwrap();
+        let ask = ebs.get_snapshot_block().snapshot_id(snapshot).block_index(index);
+        let block = ask.block_token(block.block_token().unwrap()).send().await.unwrap();
+        found.push((index, block.checksum().unwrap().to_owned()));
+    }
+    found
+}
+
+fn program(name: &str, words: &[&std::ffi::OsStr]) {
+    let ended = std::process::Command::new(name).args(words).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_disk_in_each_format_becomes_the_same_image() {
+    let lab = Lab::start(quick()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let raw = disk(&folder);
+    let convert = |name: &str, driver: &str, options: &[&str]| {
+        let made = folder.path().join(name);
+        let words =
+            ["convert", "-f", "raw", "-O", driver].into_iter().chain(options.iter().copied());
+        let mut words: Vec<&std::ffi::OsStr> = words.map(AsRef::as_ref).collect();
+        words.extend([raw.as_os_str(), made.as_os_str()]);
+        program("qemu-img", &words);
+        made
+    };
+    let stream = ["-o", "subformat=streamOptimized"];
+    let inside = convert("inside.vmdk", "vmdk", &stream);
+    let description = folder.path().join("d.ovf");
+    let text = "<Envelope><References><File id=\"f\" href=\"inside.vmdk\"/></References>\
+                <DiskSection><Disk diskId=\"d\" fileRef=\"f\"/></DiskSection></Envelope>";
+    std::fs::write(&description, text).unwrap();
+    let ova = folder.path().join("d.ova");
+    let of = |text: &'static str| std::ffi::OsStr::new(text);
+    let (ova_name, dir) = (ova.as_os_str(), folder.path().as_os_str());
+    program("tar", &[of("-cf"), ova_name, of("-C"), dir, of("d.ovf"), of("inside.vmdk")]);
+    std::fs::remove_file(inside).unwrap();
+    let all = [
+        ("raw", raw.clone()),
+        ("qcow2", convert("d.qcow2", "qcow2", &[])),
+        ("vmdk", convert("d.vmdk", "vmdk", &stream)),
+        ("vhd", convert("d.vhd", "vpc", &["-o", "force_size=on"])),
+        ("vhdx", convert("d.vhdx", "vhdx", &[])),
+        ("ova", ova),
+    ];
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    let (before, mut same) = (files(), None);
+    for (format, path) in all {
+        // The default is Packer's.
+        let option = if format == "ova" { Json::Null } else { json!(format) };
+        let options = options(&lab, &json!({ "format": option, "ami_name": format }));
+        let done = import(&options, std::slice::from_ref(&path)).await;
+        let artifact = done.unwrap_or_else(|e| panic!("{format}: {}", e.chain())).unwrap();
+        let (region, id) = artifact.id.split_once(':').unwrap();
+        let found = lab.client(region).describe_images().image_ids(id).send().await.unwrap();
+        let disk = found.images()[0].block_device_mappings()[0].ebs().unwrap();
+        assert_eq!(disk.volume_size(), Some(1), "{format}");
+        let blocks = blocks(&lab, disk.snapshot_id().unwrap()).await;
+        assert_eq!(blocks.iter().map(|b| b.0).collect::<Vec<_>>(), [0, 2], "{format}");
+        assert_eq!(*same.get_or_insert_with(|| blocks.clone()), blocks, "{format}");
+        assert_eq!(files(), before, "{format}");
+
+        // What is cut off, or is nothing of the kind, becomes none.
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        if format != "raw" {
+            let error = import(&options, std::slice::from_ref(&path)).await.unwrap_err().chain();
+            assert!(error.contains("is taken"), "{format}: {error}");
+            let mut options = options.clone();
+            options["ami_name"] = json!("other");
+            let error = import(&options, std::slice::from_ref(&path)).await.unwrap_err().chain();
+            assert!(
+                error.contains("could not read the disk") || error.contains("is not vhd"),
+                "{error}"
+            );
+            std::fs::write(&path, [7; 4096]).unwrap();
+            let error = import(&options, &[path]).await.unwrap_err().chain();
+            assert!(error.contains(&format!("is not {format}: it does not begin")), "{error}");
+        } else {
+            std::fs::write(&path, bytes).unwrap();
+        }
+        assert_eq!(files(), before, "{format}");
+    }
+    assert_eq!((lab.images(), lab.left().len()), (6, 12), "{:#?}", lab.left());
+}
+
 #[tokio::test]
 async fn what_was_sent_goes_after_a_failure() {
     let lab = Lab::start(quick()).await;
@@ -109,7 +202,7 @@ fn what_is_wrong_is_told() {
     let valid = json!({ "format": "raw", "s3_bucket_name": "images", "ami_name": "web-1" });
     testing::options(&component, &body(&valid));
     for (option, value, part) in [
-        ("format", json!(null), "\"ova\" is not supported yet"),
+        ("format", json!("OVA"), "invalid format 'OVA'"),
         ("format", json!("iso"), "invalid format 'iso'"),
         ("platform", json!("windows"), "not supported yet"),
         ("platform", json!("hurd"), "invalid platform 'hurd'"),

@@ -145,6 +145,23 @@ impl Lab {
         }
     }
 
+    /// A client of EBS direct in the first region.
+    pub(crate) fn ebs(&self) -> aws_sdk_ebs::Client {
+        let running = self.lab.running();
+        let (key, secret) = (&running.access_key, &running.secret_key);
+        aws_sdk_ebs::Client::from_conf(
+            aws_sdk_ebs::Config::builder()
+                .behavior_version(aws_sdk_ebs::config::BehaviorVersion::latest())
+                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .endpoint_url(running.url())
+                .region(aws_sdk_ebs::config::Region::new(REGIONS[0]))
+                .credentials_provider(aws_sdk_ebs::config::Credentials::new(
+                    key, secret, None, None, "test",
+                ))
+                .build(),
+        )
+    }
+
     pub(crate) fn client(&self, region: &str) -> aws_sdk_ec2::Client {
         let running = self.lab.running();
         aws_sdk_ec2::Client::from_conf(

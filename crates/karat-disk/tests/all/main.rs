@@ -7,6 +7,7 @@
 )]
 
 mod boot;
+mod contained;
 mod disks;
 mod errors;
 mod file_systems;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ec2::model::{ImageState, InstanceState, SnapshotState, VolumeState};
+use super::ec2::model::{ImageState, ImportStage, InstanceState, SnapshotState, VolumeState};
 use super::state::State;
 use crate::core::phase::Millis;
 
@@ -97,6 +97,27 @@ pub(crate) fn leftovers(state: &State, account: &str, now: Millis) -> Vec<Leftov
     }
     for s in state.secrets.iter().filter(|s| s.deletion.is_none()) {
         add(&s.region, "secret", &s.name, String::new(), false);
+    }
+    for t in state.imports.iter().filter(|t| matches!(t.stage, ImportStage::Active { .. })) {
+        add(&t.region, "import-task", &t.id, format!("s3://{}/{}", t.bucket, t.key), false);
+    }
+    for b in state.buckets.iter() {
+        add(&b.region, "bucket", &b.name, String::new(), false);
+    }
+    let region = |bucket: &str| state.buckets.get(bucket).map(|b| b.region.clone());
+    for o in state.objects.iter() {
+        let id = format!("s3://{}/{}", o.bucket, o.key);
+        add(
+            &region(&o.bucket).unwrap_or_default(),
+            "object",
+            &id,
+            format!("{} bytes", o.size),
+            false,
+        );
+    }
+    for u in state.uploads.iter() {
+        let id = format!("s3://{}/{}", u.bucket, u.key);
+        add(&region(&u.bucket).unwrap_or_default(), "upload", &id, u.id.clone(), false);
     }
     all
 }

@@ -45,6 +45,8 @@ pub(crate) enum Job {
     CopyBlocks { from: String, to: String },
     /// Forget the blocks of a snapshot.
     DropBlocks { snapshot: String },
+    /// Remove the files of what was an object.
+    DropObjects { files: Vec<String> },
 }
 
 impl Job {
@@ -59,7 +61,10 @@ impl Job {
             | Self::Cut { instance, .. }
             | Self::Fill { instance }
             | Self::Reach { instance } => Some(instance),
-            Self::EndSession { .. } | Self::CopyBlocks { .. } | Self::DropBlocks { .. } => None,
+            Self::EndSession { .. }
+            | Self::CopyBlocks { .. }
+            | Self::DropBlocks { .. }
+            | Self::DropObjects { .. } => None,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::request::Incoming;
 use super::sessions::{Session, Sessions};
 use super::signature::Scope;
 use super::state::{Answered, Credential, State};
-use super::{access, agents, ebs, ec2, iam, kms, quotas, secrets, ssm, sts};
+use super::{access, agents, ebs, ec2, iam, kms, quotas, s3, secrets, ssm, sts};
 use crate::core::blocks::BlockStore;
 use crate::core::catalogue::Entry;
 use crate::core::faults::{Faults, Kind};
@@ -58,6 +58,7 @@ enum Protocol {
     Query,
     Json,
     Rest,
+    S3,
 }
 
 fn protocol(service: &str) -> Option<Protocol> {
@@ -66,6 +67,7 @@ fn protocol(service: &str) -> Option<Protocol> {
         "iam" | "sts" => Some(Protocol::Query),
         "ec2messages" | "kms" | "secretsmanager" | "servicequotas" | "ssm" => Some(Protocol::Json),
         "ebs" | "ssmmessages" => Some(Protocol::Rest),
+        "s3" => Some(Protocol::S3),
         _ => None,
     }
 }
@@ -286,7 +288,11 @@ impl Front {
                 self.lay_out(&snapshot);
             }
         }
-        self.carry_out(&asked, &id)
+        let mut answer = self.carry_out(&asked, &id);
+        if request.method == "HEAD" {
+            answer.body.clear();
+        }
+        answer
     }
 
     /// Whose the request is and what it asks for.
@@ -306,6 +312,11 @@ impl Front {
             Protocol::Query => AwsError::new(
                 "InvalidClientTokenId",
                 "The security token included in the request is invalid.",
+            )
+            .status(403),
+            Protocol::S3 => AwsError::new(
+                "InvalidAccessKeyId",
+                "The AWS Access Key Id you provided does not exist in our records.",
             )
             .status(403),
             _ => AwsError::new(
@@ -357,6 +368,13 @@ impl Front {
                     .ok_or_else(|| unknown_operation(&request.path))?
                     .to_owned()
             }
+            Protocol::S3 => {
+                let unknown = || {
+                    AwsError::new("NotImplemented", "The lab does not have this part of S3.")
+                        .status(501)
+                };
+                s3::action(request).ok_or_else(unknown)?.to_owned()
+            }
         };
         Ok(Asked {
             request,
@@ -399,7 +417,7 @@ impl Front {
             jobs.clear();
         }
         if let Err(error) = self.finish(inner, jobs) {
-            tracing::warn!(%error, "blocks of a snapshot");
+            tracing::warn!(%error, "blocks of a snapshot, or files of an object");
         }
         drop(guard);
         let answer = match result {
@@ -424,6 +442,7 @@ impl Front {
         self.ensure_region(&mut inner.state, asked.region, time);
         let token = self.client_token(asked);
         let question = match asked.protocol {
+            Protocol::S3 => String::new(),
             Protocol::Rest => String::from_utf8_lossy(&asked.request.body).into_owned(),
             _ => asked.params.canonical(&["ClientToken", "Version"]),
         };
@@ -466,6 +485,7 @@ impl Front {
             "servicequotas" => Said::Json(quotas::answer(&mut call, &asked.body)?),
             "secretsmanager" => Said::Json(secrets::answer(&mut call, &asked.body)?),
             "ec2messages" => Said::Json(agents::messages(&call, &asked.body)?),
+            "s3" => Said::Rest(s3::answer(&mut call, asked.request)?),
             "ssmmessages" => Said::Rest(agents::channels(&mut call, asked.request)?),
             _ => Said::Rest(ebs::answer(&mut call, asked.request)?),
         };
@@ -526,6 +546,11 @@ impl Front {
                         self.blocks.remove(&digest)?;
                     }
                 }
+                Job::DropObjects { files } => {
+                    for file in files {
+                        std::fs::remove_file(self.settings.dir.join("objects").join(file))?;
+                    }
+                }
                 other => inner.send(other),
             }
         }
@@ -541,6 +566,7 @@ fn throttled(protocol: Protocol) -> AwsError {
         Protocol::Query => AwsError::new("Throttling", "Rate exceeded"),
         Protocol::Json => AwsError::new("ThrottlingException", "Rate exceeded"),
         Protocol::Rest => AwsError::new("RequestThrottledException", "Rate exceeded"),
+        Protocol::S3 => AwsError::new("SlowDown", "Please reduce your request rate.").status(503),
     }
 }
 
@@ -631,6 +657,13 @@ fn refused(protocol: Protocol, error: &AwsError, id: &str) -> Answer {
                  </Message></Error><RequestId>{id}</RequestId></ErrorResponse>"
             );
             plain(error.status, "text/xml", id, body.into_bytes())
+        }
+        Protocol::S3 => {
+            let body = format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>\
+                 {message}</Message><RequestId>{id}</RequestId></Error>"
+            );
+            plain(error.status, "application/xml", id, body.into_bytes())
         }
         Protocol::Json => {
             let body = serde_json::json!({ "__type": code, "message": error.message });

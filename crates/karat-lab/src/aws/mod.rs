@@ -9,6 +9,7 @@
 //! | `filters.rs`, `tags.rs` | what all resources have |
 //! | `ec2/` | EC2 |
 //! | `ebs.rs` | EBS direct |
+//! | `s3/` | S3 |
 //! | `access/` | what a caller's policies allow |
 //! | `iam.rs`, `iam_users.rs`, `sts.rs`, `kms.rs`, `ssm.rs`, `secrets.rs`, `quotas.rs` | the others |
 //! | `front.rs` | from a request to a service and back |
@@ -33,6 +34,7 @@ mod node;
 mod params;
 mod quotas;
 mod request;
+mod s3;
 mod secrets;
 mod sessions;
 mod signature;
@@ -47,4 +49,5 @@ pub(crate) use front::{Disks, Front};
 pub use iam::actions as iam_actions;
 pub(crate) use imds::Imds;
 pub(crate) use request::Incoming;
+pub use s3::actions as s3_actions;
 pub(crate) use sessions::{Leads, Session};

@@ -115,7 +115,11 @@ impl Scope {
     }
 
     fn canonical(&self, request: &Incoming, payload: &str) -> String {
-        let path = utf8_percent_encode(&request.path, PLAIN_PATH).to_string();
+        // S3 takes the path as it was sent, all others encode it once more.
+        let path = match self.service.as_str() {
+            "s3" => request.path.clone(),
+            _ => utf8_percent_encode(&request.path, PLAIN_PATH).to_string(),
+        };
         let mut pairs: Vec<String> = request
             .query
             .split('&')

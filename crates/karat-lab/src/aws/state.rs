@@ -6,8 +6,8 @@ use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 
 use super::ec2::model::{
-    Image, Instance, InternetGateway, KeyPair, LaunchTemplate, RouteTable, SecurityGroup, Snapshot,
-    Subnet, Volume, Vpc,
+    Image, ImportTask, Instance, InternetGateway, KeyPair, LaunchTemplate, RouteTable,
+    SecurityGroup, Snapshot, Subnet, Volume, Vpc,
 };
 use super::filters::Tags;
 use crate::core::phase::Millis;
@@ -54,6 +54,10 @@ state! {
     volumes: Volume,
     instances: Instance,
     templates: LaunchTemplate,
+    imports: ImportTask,
+    buckets: Bucket,
+    objects: Object,
+    uploads: Upload,
     regions: RegionSettings,
     credentials: Credential,
     roles: Role,
@@ -210,6 +214,57 @@ pub(crate) struct SecretVersion {
     pub(crate) stages: Vec<String>,
 }
 
+/// A bucket of S3.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Bucket {
+    pub(crate) name: String,
+    pub(crate) region: String,
+    pub(crate) created: Millis,
+}
+
+/// Bytes of an object, in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Blob {
+    pub(crate) file: String,
+    pub(crate) size: u64,
+}
+
+/// An object of S3.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Object {
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) etag: String,
+    pub(crate) size: u64,
+    /// Its bytes, one after the other.
+    pub(crate) blobs: Vec<Blob>,
+    pub(crate) modified: Millis,
+    /// What is given back with it.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) encryption: BTreeMap<String, String>,
+    /// In which upload its parts came.
+    pub(crate) upload: Option<String>,
+}
+
+/// An object that comes in parts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Upload {
+    pub(crate) id: String,
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) started: Millis,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) encryption: BTreeMap<String, String>,
+    pub(crate) parts: BTreeMap<u32, UploadedPart>,
+}
+
+/// A part of an object that comes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct UploadedPart {
+    pub(crate) etag: String,
+    pub(crate) blob: Blob,
+}
+
 /// The answer to a request with a client token, given again when it is asked again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Answered {
@@ -245,6 +300,10 @@ record! {
     Volume => "volume", |r| r.id.clone();
     Instance => "instance", |r| r.id.clone();
     LaunchTemplate => "launch-template", |r| r.id.clone();
+    ImportTask => "import-task", |r| r.id.clone();
+    Bucket => "bucket", |r| r.name.clone();
+    Object => "object", |r| format!("{}/{}", r.bucket, r.key);
+    Upload => "upload", |r| r.id.clone();
     RegionSettings => "region", |r| r.region.clone();
     Credential => "credential", |r| r.access_key.clone();
     Role => "role", |r| r.name.clone();

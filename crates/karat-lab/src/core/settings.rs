@@ -140,6 +140,8 @@ pub struct Durations {
     pub snapshot: i64,
     /// A volume is being created, attached, detached or deleted.
     pub volume: i64,
+    /// An import task takes, if its disk is unpacked by then.
+    pub import: i64,
     /// A role, a profile or its change is not seen by EC2 yet.
     pub iam: i64,
 }
@@ -155,6 +157,7 @@ impl Default for Durations {
             copy: 500,
             snapshot: 300,
             volume: 100,
+            import: 2000,
             iam: 0,
         }
     }

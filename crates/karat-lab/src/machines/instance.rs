@@ -113,7 +113,10 @@ impl One {
             Job::Reach { .. } => self.reach().await,
             Job::Cut { lasts, .. } => self.cut(lasts).await,
             Job::Fill { .. } => self.fill().await,
-            Job::EndSession { .. } | Job::CopyBlocks { .. } | Job::DropBlocks { .. } => {}
+            Job::EndSession { .. }
+            | Job::CopyBlocks { .. }
+            | Job::DropBlocks { .. }
+            | Job::DropObjects { .. } => {}
         }
         Then::Go
     }

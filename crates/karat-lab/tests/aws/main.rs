@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod boto3;
+mod buckets;
 mod cli;
 mod contents;
 mod images;

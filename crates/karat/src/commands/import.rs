@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use karat_aws::Import;
+use karat_aws::{Container, Import};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -66,7 +66,8 @@ struct AwsArgs {
     /// Prints the result as JSON.
     #[arg(long)]
     json: bool,
-    /// The disk: raw or qcow2.
+    /// The disk: raw, qcow2, VMDK, VHD, VHDX, or an OVA with one disk. All but the first two are read
+    /// with qemu-img.
     #[arg(value_name = "DISK")]
     disk: PathBuf,
 }
@@ -112,8 +113,11 @@ fn aws(args: AwsArgs) -> Result<(), Failure> {
     };
     let tags: BTreeMap<String, String> = args.tag.iter().map(pair).collect();
     let (key, keys) = keys(&args.kms_key, &args.region)?;
+    // Only a name that says something says that a disk is something else.
+    let format = args.disk.extension().and_then(|end| Container::from_name(end.to_str()?));
     let import = Import {
         disk: args.disk,
+        format,
         name: args.name,
         description: args.description,
         regions: args.region,

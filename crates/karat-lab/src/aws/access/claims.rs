@@ -11,7 +11,7 @@ use crate::aws::ec2::resource::described;
 use crate::aws::filters::Tags;
 use crate::aws::params::Params;
 use crate::aws::request::Incoming;
-use crate::aws::{ebs, iam, kms, ssm};
+use crate::aws::{ebs, iam, kms, s3, ssm};
 
 /// Calls of EC2 that make something, and the types of what they make.
 const MAKERS: &[(&str, &[&str])] = &[
@@ -28,6 +28,7 @@ const MAKERS: &[(&str, &[&str])] = &[
     ("CreateSubnet", &["subnet"]),
     ("CreateVolume", &["volume"]),
     ("CreateVpc", &["vpc"]),
+    ("ImportImage", &["import-image-task"]),
     ("ImportKeyPair", &["key-pair"]),
     ("RegisterImage", &["image"]),
     ("RequestSpotInstances", &["spot-instances-request"]),
@@ -51,6 +52,10 @@ pub(crate) fn of(call: &Call<'_>, service: &str, body: &Value, request: &Incomin
         "ssm" => ssm_claims(call, body),
         "secretsmanager" => secrets(call, body),
         "ebs" => ebs_claims(call, request),
+        "s3" => {
+            let needs = s3::needs(call.action, request).into_iter();
+            needs.map(|(action, arn)| claim(action.to_owned(), arn, Keys::new())).collect()
+        }
         _ => vec![plain(format!("{service}:{}", call.action))],
     }
 }

@@ -11,11 +11,14 @@
 pub(crate) mod claims;
 pub(crate) mod policy;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use self::policy::{Keys, Question, Verdict, verdict};
 use super::call::Call;
 use super::error::{AwsError, Result};
+use super::state::Role;
 
 /// One thing that has to be allowed for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,13 @@ fn user_name<'a>(call: &'a Call<'_>) -> Option<&'a str> {
     rest.strip_prefix("user/").and_then(|path| path.rsplit('/').next())
 }
 
+/// Whether a role's policies let it do something, by itself.
+pub(crate) fn role_may(call: &Call<'_>, role: &Role, action: &str, resource: &str) -> bool {
+    let documents = read_documents(call, &role.policies, &role.attached);
+    let question = Question { action, resource, keys: &Keys::new() };
+    verdict(&documents, question) == Verdict::Allowed
+}
+
 /// The documents of a caller; none where nothing restricts it.
 fn documents(call: &Call<'_>) -> Option<Vec<Value>> {
     let (inline, attached) = match holder(call) {
@@ -63,14 +73,22 @@ fn documents(call: &Call<'_>) -> Option<Vec<Value>> {
             role.map(|role| (role.policies.clone(), role.attached.clone())).unwrap_or_default()
         }
     };
+    Some(read_documents(call, &inline, &attached))
+}
+
+fn read_documents(
+    call: &Call<'_>,
+    inline: &BTreeMap<String, String>,
+    attached: &[String],
+) -> Vec<Value> {
     // They were read when they were put.
     let read = |text: &String| serde_json::from_str(text).ok();
     let mut all: Vec<Value> = inline.values().filter_map(read).collect();
-    for arn in &attached {
+    for arn in attached {
         all.extend(managed(arn));
         all.extend(call.state.policies.get(arn).and_then(|policy| read(&policy.document)));
     }
-    Some(all)
+    all
 }
 
 /// Of the policies that AWS keeps, those that the lab knows what is in.
@@ -84,6 +102,8 @@ fn managed(arn: &str) -> Option<Value> {
         "AmazonEC2FullAccess" => allow("Action", &["ec2:*"]),
         "AmazonEC2ReadOnlyAccess" => allow("Action", &["ec2:Describe*"]),
         "IAMFullAccess" => allow("Action", &["iam:*"]),
+        "AmazonS3FullAccess" => allow("Action", &["s3:*"]),
+        "AmazonS3ReadOnlyAccess" => allow("Action", &["s3:Get*", "s3:List*"]),
         "AmazonSSMFullAccess" => allow("Action", &["ssm:*"]),
         "AmazonSSMManagedInstanceCore" => allow(
             "Action",
@@ -158,6 +178,7 @@ fn refusal(service: &str, who: &str, action: &str, resource: &str, denied: bool)
         .status(403),
         "iam" | "sts" => AwsError::new("AccessDenied", text).status(403),
         "ebs" => AwsError::new("AccessDeniedException", text).status(403),
+        "s3" => AwsError::new("AccessDenied", text).status(403),
         _ => AwsError::new("AccessDeniedException", text),
     }
 }

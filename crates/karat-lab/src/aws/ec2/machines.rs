@@ -43,7 +43,7 @@ fn root_volume<'a>(state: &'a State, instance: &Instance) -> Option<&'a Volume> 
 
 impl Front {
     /// Changes the records outside of a call.
-    fn change<T>(&self, change: impl FnOnce(&mut Inner, Millis) -> T) -> T {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Inner, Millis) -> T) -> T {
         let mut inner = self.lock();
         let done = change(&mut inner, now());
         if let Err(error) = inner.commit() {

@@ -10,6 +10,7 @@
 //! | `keys.rs` | key pairs |
 //! | `types.rs` | types of instances |
 //! | `images.rs`, `image_changes.rs`, `fast_launch.rs` | images |
+//! | `imports.rs` | import tasks |
 //! | `snapshots.rs`, `volumes.rs`, `devices.rs` | snapshots, volumes, block device mappings |
 //! | `instances.rs`, `launch.rs` | instances |
 //! | `templates.rs` | launch templates, fleets, spot prices |
@@ -27,6 +28,7 @@ mod fast_launch;
 mod groups;
 mod image_changes;
 mod images;
+mod imports;
 mod instances;
 mod keys;
 mod launch;
@@ -56,6 +58,7 @@ const ACTIONS: &[(&str, Action)] = &[
     ("AttachVolume", volumes::attach),
     ("AuthorizeSecurityGroupEgress", groups::authorize),
     ("AuthorizeSecurityGroupIngress", groups::authorize),
+    ("CancelImportTask", imports::cancel),
     ("CopyImage", image_changes::copy),
     ("CopySnapshot", snapshots::copy),
     ("CreateFleet", templates::create_fleet),
@@ -90,6 +93,7 @@ const ACTIONS: &[(&str, Action)] = &[
     ("DescribeIamInstanceProfileAssociations", instances::profile_associations),
     ("DescribeImageAttribute", image_changes::describe_attribute),
     ("DescribeImages", images::describe),
+    ("DescribeImportImageTasks", imports::describe),
     ("DescribeInstanceAttribute", instances::describe_attribute),
     ("DescribeInstanceCreditSpecifications", instances::credits),
     ("DescribeInstanceStatus", instances::status),
@@ -130,6 +134,7 @@ const ACTIONS: &[(&str, Action)] = &[
     ("GetEbsDefaultKmsKeyId", places::default_key),
     ("GetEbsEncryptionByDefault", places::encryption_by_default),
     ("GetPasswordData", instances::password),
+    ("ImportImage", imports::import),
     ("ImportKeyPair", keys::import),
     ("ModifyEbsDefaultKmsKeyId", places::default_key),
     ("ModifyImageAttribute", image_changes::modify_attribute),

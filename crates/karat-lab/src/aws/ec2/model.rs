@@ -421,6 +421,50 @@ pub(crate) struct MetadataOptions {
     pub(crate) tags: bool,
 }
 
+/// How an import task stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ImportStage {
+    Active {
+        /// The disk's bytes, once it is unpacked.
+        unpacked: Option<u64>,
+    },
+    Done {
+        image: String,
+        bytes: u64,
+    },
+    Failed {
+        why: String,
+    },
+    Cancelled,
+}
+
+/// An object of a bucket that becomes an image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ImportTask {
+    pub(crate) id: String,
+    /// The snapshot that it makes.
+    pub(crate) snapshot: String,
+    pub(crate) region: String,
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) url: Option<String>,
+    pub(crate) format: String,
+    pub(crate) architecture: String,
+    pub(crate) platform: Option<String>,
+    pub(crate) license: Option<String>,
+    pub(crate) boot_mode: Option<String>,
+    pub(crate) hypervisor: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) encrypted: bool,
+    pub(crate) kms_key: Option<String>,
+    pub(crate) started: Millis,
+    /// When it is over, if its disk is unpacked by then.
+    pub(crate) due: Millis,
+    pub(crate) stage: ImportStage,
+    pub(crate) tags: Tags,
+}
+
 /// A launch template: its versions, the first is number 1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct LaunchTemplate {
