@@ -88,6 +88,20 @@ impl From<crate::CommunicatorError> for ComponentError {
     }
 }
 
+impl From<&karat_saga::SagaFailure> for ComponentError {
+    /// What the step that failed says, without the saga around it.
+    fn from(failure: &karat_saga::SagaFailure) -> Self {
+        if failure.is_cancelled() {
+            return Self::cancelled();
+        }
+        let error = Self::new(failure.cause_text());
+        match failure.step_error().and_then(karat_saga::StepError::hint) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+}
+
 impl From<ComponentError> for karat_saga::StepError {
     fn from(error: ComponentError) -> Self {
         if error.cancelled {

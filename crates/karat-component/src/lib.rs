@@ -47,7 +47,7 @@ pub use event::{Event, EventKind, Events, Outcome, Stream};
 pub use known_plugins::PACKER;
 pub use mask::{MASK, Masker};
 pub use post_processor::{
-    DynPostProcessor, PostProcessContext, PostProcessor, PreparedPostProcessor, Processed,
+    DynPostProcessor, PostProcessContext, PostProcessor, PreparedPostProcessor, Processed, RunSaga,
 };
 pub use provisioner::{DynProvisioner, PreparedProvisioner, ProvisionContext, Provisioner};
 pub use registry::Components;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use karat_config::{Body, Config, NameRules, Schema};
 use karat_hcl::diag::Diagnostics;
-use karat_saga::Services;
+use karat_saga::{Outputs, Saga, Services, StepRegistry};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,6 +27,20 @@ pub struct PostProcessContext {
     pub cancel: CancellationToken,
     /// What the program offers.
     pub services: Services,
+    /// Runs what is made outside of the process.
+    pub sagas: Arc<dyn RunSaga>,
+}
+
+/// Runs the sagas of post-processors: what is made is written down first, undone after a failure,
+/// and by `karat recover` when the process died.
+#[async_trait]
+pub trait RunSaga: fmt::Debug + Send + Sync {
+    /// Runs a saga to its end and gives the outputs of its nodes. Of a run that is gone on with, the
+    /// saga that was begun is gone on with too, or the outputs of the one that is complete are given.
+    ///
+    /// # Errors
+    /// Why it failed. Nothing of it is left then.
+    async fn run_saga(&self, saga: Saga) -> Result<Outputs, ComponentError>;
 }
 
 /// What a post-processor gives back.
@@ -62,6 +76,9 @@ pub trait PostProcessor: fmt::Debug + Send + Sync + 'static {
         cx: &mut ValidateContext<'_>,
     ) -> Option<Self::Validated>;
 
+    /// Adds the steps of its sagas, so that a later process can undo them.
+    fn register_steps(&self, _registry: &mut StepRegistry) {}
+
     /// Does it. Removes what it made when it fails or is cancelled.
     fn post_process(
         &self,
@@ -78,6 +95,9 @@ pub trait DynPostProcessor: fmt::Debug + Send + Sync {
 
     /// Its options.
     fn schema(&self) -> Schema;
+
+    /// Adds the steps of its sagas.
+    fn register_steps(&self, registry: &mut StepRegistry);
 
     /// Checks an evaluated block, adds what is wrong, and gives what can be run if nothing is.
     fn prepare(
@@ -112,6 +132,10 @@ impl<P: PostProcessor> DynPostProcessor for P {
 
     fn schema(&self) -> Schema {
         Schema { names: P::NAMES, ..P::Config::schema() }
+    }
+
+    fn register_steps(&self, registry: &mut StepRegistry) {
+        PostProcessor::register_steps(self, registry);
     }
 
     fn prepare(

@@ -98,11 +98,14 @@ impl Components {
         }
     }
 
-    /// The steps of all builders.
+    /// The steps of all builders and post-processors.
     pub fn steps(&self) -> StepRegistry {
         let mut registry = StepRegistry::new();
         for builder in self.builders.values() {
             builder.register_steps(&mut registry);
+        }
+        for post_processor in self.post_processors.values() {
+            post_processor.register_steps(&mut registry);
         }
         registry
     }

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use karat_config::{Body, OptionType, Schema};
 use karat_hcl::diag::{Diagnostics, SourceId, Span};
-use karat_saga::Services;
+use karat_saga::{Cancellation, Executor, Journal, Outputs, RunInfo, Saga, Services};
 use karat_value::{Type, Value};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,7 @@ use crate::{
     Artifact, BuildInfo, Communicator, ComponentError, DynBuilder, DynDataSource, DynPostProcessor,
     DynProvisioner, Event, EventKind, Events, Generated, Masker, PostProcessContext,
     PrepareContext, PreparedDataSource, PreparedPostProcessor, PreparedProvisioner,
-    ProvisionContext,
+    ProvisionContext, RunSaga,
 };
 
 /// How long a component may take to end after it was cancelled.
@@ -497,14 +498,45 @@ pub fn provision_context(
     }
 }
 
-/// What a post-processor works with in a test.
+/// What a post-processor works with in a test. Its sagas have journals of their own.
 pub fn post_process_context(events: Events, cancel: CancellationToken) -> PostProcessContext {
+    let sagas = Sagas { events: events.clone(), cancel: cancel.clone() };
     PostProcessContext {
         build: build_info(),
         generated: Generated::new(),
         events,
         cancel,
         services: Services::new(),
+        sagas: Arc::new(sagas),
+    }
+}
+
+/// Runs each saga as a run of its own.
+#[derive(Debug)]
+struct Sagas {
+    events: Events,
+    cancel: CancellationToken,
+}
+
+#[async_trait]
+impl RunSaga for Sagas {
+    async fn run_saga(&self, saga: Saga) -> Result<Outputs, ComponentError> {
+        let folder = tempfile::tempdir().expect("there is room for a journal");
+        let journal = Journal::open(folder.path()).expect("a journal begins");
+        let hold = journal.begin_run(RunInfo::default()).await.expect("a run begins");
+        let services = Services::new().with(Arc::new(self.events.clone()));
+        let cancellation = Cancellation::new();
+        let executor = Executor::new(Arc::new(hold), services);
+        let run = executor.execute(saga, &cancellation);
+        tokio::pin!(run);
+        let done = tokio::select! {
+            done = &mut run => done,
+            () = self.cancel.cancelled() => {
+                cancellation.cancel();
+                run.await
+            }
+        };
+        done.map(|done| done.outputs).map_err(|failure| ComponentError::from(&*failure))
     }
 }
 

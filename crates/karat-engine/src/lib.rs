@@ -13,6 +13,7 @@
 mod check;
 mod inputs;
 mod post;
+mod post_saga;
 mod prepare;
 mod provision;
 mod record;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use karat_component::{
     Artifact, ComponentError, DynBuilder, EventKind, Generated, PostProcessContext,
-    PreparedPostProcessor, Processed,
+    PreparedPostProcessor, Processed, RunSaga,
 };
 use karat_hcl::diag::Diagnostics;
 use karat_template::PostProcessorBlock;
@@ -14,6 +14,9 @@ use karat_template::PostProcessorBlock;
 pub(crate) type PreparePostProcessor = dyn Fn(&PostProcessorBlock, &Generated) -> Result<Box<dyn PreparedPostProcessor>, Diagnostics>
     + Send
     + Sync;
+
+/// What runs the sagas of a post-processor, by its place.
+pub(crate) type SagasOf<'a> = dyn Fn(usize) -> Arc<dyn RunSaga> + Sync + 'a;
 
 /// The chains of one build.
 pub(crate) struct Chains {
@@ -37,12 +40,18 @@ pub(crate) struct PostProcessed {
 impl Chains {
     /// Runs all chains, each from the builder's artifact. A failing chain does not stop the next.
     /// The builder's artifact is removed when no chain keeps it.
-    pub(crate) async fn run(&self, artifact: Artifact, cx: &PostProcessContext) -> PostProcessed {
+    pub(crate) async fn run(
+        &self,
+        artifact: Artifact,
+        cx: &PostProcessContext,
+        sagas: &SagasOf<'_>,
+    ) -> PostProcessed {
         let mut out = PostProcessed::default();
         let mut keep = self.chains.is_empty();
         let mut index = 0;
         for chain in &self.chains {
-            let (kept, made) = self.run_chain(chain, &artifact, cx, &mut index, &mut out).await;
+            let (kept, made) =
+                self.run_chain(chain, &artifact, (cx, sagas), &mut index, &mut out).await;
             keep |= kept;
             out.artifacts.extend(made);
             if out.cancelled {
@@ -69,7 +78,7 @@ impl Chains {
         &self,
         chain: &[PostProcessorBlock],
         first: &Artifact,
-        cx: &PostProcessContext,
+        (cx, sagas): (&PostProcessContext, &SagasOf<'_>),
         index: &mut usize,
         out: &mut PostProcessed,
     ) -> (bool, Vec<Artifact>) {
@@ -80,6 +89,7 @@ impl Chains {
                 out.cancelled = true;
                 break;
             }
+            let cx = &PostProcessContext { sagas: sagas(*index), ..cx.clone() };
             let processed = self.run_one(block, current.clone(), cx, *index).await;
             *index += 1;
             let processed = match processed {

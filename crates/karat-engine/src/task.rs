@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use karat_component::{
     Artifact, BuildInfo, DynBuilder, EventKind, Events, Generated, OnError, Outcome,
-    PostProcessContext, PreparedBuilder, Prompt, ProvisionHook, SagaContext,
+    PostProcessContext, PreparedBuilder, Prompt, ProvisionHook, RunSaga, SagaContext,
 };
 use karat_hcl::diag::Diagnostics;
 use karat_plan::{Fingerprint, FingerprintBuilder};
@@ -19,6 +19,7 @@ use karat_template::{Build, Inputs};
 use sha2::{Digest, Sha256};
 
 use crate::post::{Chains, PostProcessed};
+use crate::post_saga::PostSagas;
 use crate::prepare::{Artifacts, Preparer};
 use crate::provision::Provisioners;
 use crate::record::{Record, Records};
@@ -440,9 +441,11 @@ impl Task {
             events: self.events.clone(),
             cancel: cancellation.cancel_token().child_token(),
             services: self.engine.services.clone(),
+            sagas: self.post_sagas(0, cancellation),
         };
+        let sagas = |index| self.post_sagas(index, cancellation);
         let PostProcessed { artifacts, mut errors, cancelled } =
-            runner.run(artifact.clone(), &cx).await;
+            runner.run(artifact.clone(), &cx, &sagas).await;
         if cancelled {
             return Err(Stop::Cancelled);
         }
@@ -465,6 +468,25 @@ impl Task {
             }
         }
         Ok(Made { outcome, artifact: Some(artifact), artifacts, errors })
+    }
+
+    /// What runs the sagas of a post-processor, by its place among all of the build.
+    fn post_sagas(&self, index: usize, cancellation: &Cancellation) -> Arc<dyn RunSaga> {
+        let services = self
+            .engine
+            .services
+            .clone()
+            .with(Arc::new(self.events.clone()))
+            .with(Arc::new(self.info.clone()));
+        Arc::new(PostSagas {
+            name: format!("{} post-processor {}", self.build.key, index + 1),
+            hold: Arc::clone(&self.hold),
+            executor: Executor::new(Arc::clone(&self.hold), services)
+                .with_faults(self.engine.faults.clone()),
+            components: Arc::clone(&self.engine.components),
+            events: self.events.clone(),
+            cancellation: cancellation.clone(),
+        })
     }
 
     fn generated(&self, artifact: &Artifact) -> Generated {

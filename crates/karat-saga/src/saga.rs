@@ -93,6 +93,13 @@ impl SagaBuilder {
         self
     }
 
+    /// Adds a step of another saga after those before.
+    #[must_use]
+    pub fn shared(mut self, name: impl Into<String>, step: Arc<dyn DynStep>) -> Self {
+        self.saga.nodes.push(Node { name: name.into(), step });
+        self
+    }
+
     /// Ends the list.
     ///
     /// # Errors

@@ -411,6 +411,74 @@ fn an_import_that_is_killed_goes_on_and_one_that_is_given_up_leaves_nothing() {
     assert_eq!(place.left(), before, "{}", text(&output));
 }
 
+/// A disk that a build was given becomes an image.
+const IMPORT: &str = r#"
+source "null" "disk" {
+  communicator = "none"
+}
+
+build {
+  sources = ["source.null.disk"]
+
+  post-processors {
+    post-processor "artifice" {
+      files = ["disk.raw"]
+    }
+    post-processor "amazon-import" {
+      format    = "raw"
+      ami_name  = "golden"
+      ami_users = ["123456789012"]
+    }
+  }
+}
+"#;
+
+#[test]
+fn a_killed_import_in_a_build_is_recovered_or_gone_on_with() {
+    let place = Place::new();
+    std::fs::write(place.folder.path().join("main.pkr.hcl"), IMPORT).unwrap();
+    let unpacked = || {
+        let all = std::fs::read_dir(place.folder.path()).unwrap();
+        let names = all.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".import-")).collect::<Vec<_>>()
+    };
+    let killed = |call: &str| {
+        disk(&place, "disk.raw", &[(0, 1), (3, 2), (39, 3)]);
+        let id = place.hold(call);
+        let mut build = place.start();
+        place.until_held(&id, &mut build);
+        build.kill().unwrap();
+        build.wait().unwrap();
+        assert_ne!(place.left(), [] as [&str; 0], "{call}");
+        assert_eq!(unpacked().len(), 1, "{call}");
+    };
+    for call in [
+        "ebs:StartSnapshot",
+        "ebs:PutSnapshotBlock",
+        "ebs:CompleteSnapshot",
+        "ec2:RegisterImage",
+        "ec2:ModifyImageAttribute",
+    ] {
+        killed(call);
+        place.recover(call);
+        assert_eq!(unpacked(), [] as [&str; 0], "{call}");
+    }
+    // The one that is gone on with makes the one image.
+    killed("ec2:RegisterImage");
+    let run = place.karat(&["runs", "-json"], "").output().unwrap();
+    let newest = text(&run).lines().next().unwrap().to_owned();
+    let newest: serde_json::Value = serde_json::from_str(&newest).unwrap();
+    let id = newest["id"].as_str().unwrap().to_owned();
+    let output = place.karat(&["resume", &id], "").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let unfit: Vec<_> = place.lab.audit().into_iter().filter(|l| !l.image).collect();
+    assert!(unfit.is_empty() && place.left().len() == 2, "{:?}", place.left());
+    assert_eq!(unpacked(), [] as [&str; 0]);
+    let output = place.karat(&["recover"], "").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(place.left().len(), 2, "{:?}", place.left());
+}
+
 #[test]
 fn a_policy_is_printed() {
     let place = Place::new();

@@ -62,13 +62,14 @@ use karat_component::{Artifact, Builder, ComponentError, SagaContext, ValidateCo
 use karat_config::NameRules;
 use karat_saga::{Outputs, Saga, SagaError, Services, StepError, StepRegistry};
 
-pub(crate) use artifact::destroy as destroy_images;
 pub use config::EbsConfig;
 use config::{Product, Validated};
 pub use fast_launch::{FastLaunchConfig, FastLaunchRegionConfig};
 pub(crate) use preflight::literal;
 pub(crate) use quota::is_small;
-pub(crate) use scope::{BUILD_TAG, TOKEN_TAG, filter};
+pub(crate) use scope::{
+    BUILD_TAG, Scope, TOKEN_TAG, UNSEEN, filter, launch_permissions, message, say,
+};
 pub(crate) use snapshots::SnapshotStates;
 pub(crate) use source::{SourceImage, find};
 pub(crate) use states::{ImageStates, InstanceStates};
@@ -87,7 +88,6 @@ use profile::{FindProfile, MakeProfile};
 use provision::Provision;
 use publish::Publish;
 use retire::{OldSnapshots, Retire};
-use scope::Scope;
 use snapshots::{RegisterImage, SnapshotVolumes};
 use source::{FindSource, LateTexts};
 use spot::MakeTemplate;

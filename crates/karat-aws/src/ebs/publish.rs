@@ -2,7 +2,7 @@
 
 use aws_sdk_ec2::primitives::DateTime;
 use aws_sdk_ec2::types::{
-    AttributeValue, CreateVolumePermission, CreateVolumePermissionModifications, LaunchPermission,
+    AttributeValue, CreateVolumePermission, CreateVolumePermissionModifications,
     LaunchPermissionModifications, PermissionGroup, SnapshotAttributeName,
 };
 use futures::future::try_join_all;
@@ -13,7 +13,7 @@ use super::copies::Placed;
 use super::image::{ensure_tags, image_tags};
 use super::node;
 use super::preflight::Found;
-use super::scope::{Scope, filter, say, tag_map};
+use super::scope::{Scope, filter, launch_permissions, say, tag_map};
 use super::source::SourceImage;
 use super::states::Ami;
 use crate::client::{Aws, AwsError, Explain, has_code};
@@ -63,19 +63,8 @@ impl Publish {
 
     async fn share(&self, aws: &Aws, ami: &Ami) -> Result<(), AwsError> {
         let image = &self.image;
-        let mut who = Vec::new();
-        who.extend(image.users.iter().map(|id| LaunchPermission::builder().user_id(id).build()));
-        who.extend(image.groups.iter().map(|group| {
-            LaunchPermission::builder().group(PermissionGroup::from(group.as_str())).build()
-        }));
-        let organisations = image.organisations.iter();
-        who.extend(
-            organisations.map(|arn| LaunchPermission::builder().organization_arn(arn).build()),
-        );
-        let units = image.units.iter();
-        who.extend(
-            units.map(|arn| LaunchPermission::builder().organizational_unit_arn(arn).build()),
-        );
+        let who =
+            launch_permissions(&image.users, &image.groups, &image.organisations, &image.units);
         if who.is_empty() {
             return Ok(());
         }

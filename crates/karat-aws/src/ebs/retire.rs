@@ -7,8 +7,8 @@
 
 use aws_sdk_ec2::types::{
     ArchitectureValues, BootModeValues, Image, ImageAttributeName, ImdsSupportValues,
-    LaunchPermission, LaunchPermissionModifications, PermissionGroup, ResourceType, Tag,
-    TagSpecification, TpmSupportValues,
+    LaunchPermission, LaunchPermissionModifications, ResourceType, Tag, TagSpecification,
+    TpmSupportValues,
 };
 use karat_saga::{Lifetime, Step, StepContext, StepError};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use super::image::{available, delete_snapshot};
 use super::instance::mapping;
 use super::node;
 use super::preflight::{Found, literal};
-use super::scope::{Scope, TOKEN_TAG, ec2_tags, filter, message, say, tag_map};
+use super::scope::{Scope, TOKEN_TAG, ec2_tags, filter, launch_permissions, message, say, tag_map};
 use super::states::{Ami, ImageStates};
 use crate::client::{Aws, AwsError, Explain, Watched, has_code};
 use crate::options::{Device, Tags};
@@ -88,13 +88,7 @@ impl OldImage {
 
     /// Who may launch it.
     fn shared(&self) -> Vec<LaunchPermission> {
-        let who = LaunchPermission::builder;
-        let users = self.users.iter().map(|id| who().user_id(id).build());
-        let groups =
-            self.groups.iter().map(|g| who().group(PermissionGroup::from(g.as_str())).build());
-        let organisations = self.organisations.iter().map(|a| who().organization_arn(a).build());
-        let units = self.units.iter().map(|a| who().organizational_unit_arn(a).build());
-        users.chain(groups).chain(organisations).chain(units).collect()
+        launch_permissions(&self.users, &self.groups, &self.organisations, &self.units)
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
+use aws_sdk_ec2::types::{
+    Filter, LaunchPermission, PermissionGroup, ResourceType, Tag, TagSpecification,
+};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use karat_component::{BuildInfo, Events, Generated, SagaContext};
 use karat_config::NameRules;
@@ -100,6 +102,21 @@ pub(crate) fn ec2_tags(tags: &Tags) -> Vec<Tag> {
 pub(crate) fn tag_map(tags: &[Tag]) -> Tags {
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     tags.iter().map(|tag| (text(tag.key()), text(tag.value()))).collect()
+}
+
+/// Those who may launch an image, as EC2 takes them.
+pub(crate) fn launch_permissions(
+    users: &[String],
+    groups: &[String],
+    organisations: &[String],
+    units: &[String],
+) -> Vec<LaunchPermission> {
+    let who = LaunchPermission::builder;
+    let users = users.iter().map(|id| who().user_id(id).build());
+    let groups = groups.iter().map(|g| who().group(PermissionGroup::from(g.as_str())).build());
+    let organisations = organisations.iter().map(|arn| who().organization_arn(arn).build());
+    let units = units.iter().map(|arn| who().organizational_unit_arn(arn).build());
+    users.chain(groups).chain(organisations).chain(units).collect()
 }
 
 /// Tells the user what is done.

@@ -1,20 +1,20 @@
 //! Post-processor `amazon-import`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use aws_sdk_ec2::types::{LaunchPermission, LaunchPermissionModifications, PermissionGroup};
 use karat_component::{
     Artifact, ComponentError, PostProcessContext, PostProcessor, Processed, ValidateContext,
 };
 use karat_config::{Config, NameRules};
 use karat_disk::Container;
+use karat_saga::{Saga, StepRegistry};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::Import;
-use crate::client::{Access, Aws, AwsError, Explain};
-use crate::ebs::destroy_images;
+use super::send::{Made, SendDisk, Shared};
+use crate::client::Access;
+use crate::ebs::Scope;
 use crate::options::{AccessConfig, Tags, is_key, merged, not_yet};
 
 /// Makes an Amazon Machine Image of a disk that a build left.
@@ -96,27 +96,6 @@ pub struct AmazonImportValidated {
     import: Import,
     format: String,
     shared: Shared,
-}
-
-/// Who may launch the image.
-#[derive(Clone, Debug, Default)]
-struct Shared {
-    users: Vec<String>,
-    groups: Vec<String>,
-    organisations: Vec<String>,
-    units: Vec<String>,
-}
-
-impl Shared {
-    fn permissions(&self) -> Vec<LaunchPermission> {
-        let who = LaunchPermission::builder;
-        let users = self.users.iter().map(|id| who().user_id(id).build());
-        let groups =
-            self.groups.iter().map(|g| who().group(PermissionGroup::from(g.as_str())).build());
-        let organisations = self.organisations.iter().map(|a| who().organization_arn(a).build());
-        let units = self.units.iter().map(|a| who().organizational_unit_arn(a).build());
-        users.chain(groups).chain(organisations).chain(units).collect()
-    }
 }
 
 /// The post-processor `amazon-import`.
@@ -207,63 +186,45 @@ impl AmazonImportValidated {
         })
     }
 
-    /// Shares the image.
-    async fn share(&self, aws: &Aws, id: &str) -> Result<(), AwsError> {
-        let who = self.shared.permissions();
-        if who.is_empty() {
-            return Ok(());
-        }
-        let add = LaunchPermissionModifications::builder().set_add(Some(who)).build();
-        aws.ec2.modify_image_attribute().image_id(id).launch_permission(add).send().await?;
-        Ok(())
-    }
-
-    async fn import(
-        &self,
-        disk: PathBuf,
-        folder: PathBuf,
-        cx: &PostProcessContext,
-    ) -> Result<Artifact, ComponentError> {
-        let aws = Aws::connect(&self.access).await.or_tell("could not reach AWS")?;
+    /// The step that makes the image, with all that is made up for it.
+    fn step(&self, disk: &Path, cx: &PostProcessContext) -> Result<SendDisk, ComponentError> {
+        let unknown = |e| ComponentError::because(format!("could not find {}", disk.display()), e);
+        let disk = std::path::absolute(disk).map_err(unknown)?;
+        let token = format!("karat-{}", uuid::Uuid::new_v4().simple());
+        // What was sent is written down there.
+        let folder = disk.with_file_name(format!(".import-{token}"));
         let name = match self.import.name.is_empty() {
             true => format!("import-{}", uuid::Uuid::new_v4().simple()),
             false => self.import.name.clone(),
         };
-        let regions = vec![aws.region.clone()];
-        let import = Import { disk, name, regions, state_dir: folder, ..self.import.clone() };
-        let say = |text: String| cx.events.message(text);
-        cx.events.say(format!("Sending {} to {}", import.disk.display(), aws.region));
-        let done = match import.run_as(&self.access, &say, &cx.cancel).await {
-            Ok(done) => done,
-            Err(error) => {
-                // Nothing goes on from what was sent.
-                let anew = CancellationToken::new();
-                import.forget_as(&self.access, &say, &anew).await?;
-                return Err(error);
-            }
+        let scope = Scope {
+            access: self.access.as_here(|name| std::env::var(name).ok()),
+            token: token.clone(),
+            build: cx.build.target.clone(),
+            folder: folder.clone(),
         };
-        cx.events.say(format!("{} blocks of {} were sent", done.sent, done.blocks));
-        let id = done.images.get(&aws.region).cloned().unwrap_or_default();
+        let import = Import { disk, name, state_dir: folder, token, ..self.import.clone() };
+        Ok(SendDisk { scope, import, shared: self.shared.clone() })
+    }
+
+    /// The image as an artifact.
+    fn artifact(&self, made: &Made) -> Result<Artifact, ComponentError> {
+        let Made { image, region, name } = made;
         let access = serde_json::to_value(&self.access)
             .map_err(|e| ComponentError::because("could not write down how AWS is reached", e))?;
-        let artifact = Artifact {
+        Ok(Artifact {
             builder_id: "packer.post-processor.amazon-import".into(),
-            id: format!("{}:{id}", aws.region),
-            description: format!("AMIs were created:\n{}: {id}\n", aws.region),
+            id: format!("{region}:{image}"),
+            description: format!("AMIs were created:\n{region}: {image}\n"),
             attributes: BTreeMap::from([
-                ("ami".into(), id.clone().into()),
-                ("amis".into(), json!(done.images)),
-                ("region".into(), aws.region.clone().into()),
-                ("name".into(), import.name.clone().into()),
+                ("ami".into(), image.clone().into()),
+                ("amis".into(), json!({ region: image })),
+                ("region".into(), region.clone().into()),
+                ("name".into(), name.clone().into()),
             ]),
             state: BTreeMap::from([("access".into(), access)]),
             ..Artifact::default()
-        };
-        if let Err(error) = self.share(&aws, &id).await.or_tell(format!("could not share {id}")) {
-            destroy_images(&artifact).await?;
-            return Err(error);
-        }
-        Ok(artifact)
+        })
     }
 }
 
@@ -301,6 +262,10 @@ impl PostProcessor for AmazonImport {
         Some(AmazonImportValidated { access, import, format: config.format, shared })
     }
 
+    fn register_steps(&self, registry: &mut StepRegistry) {
+        registry.register::<SendDisk>();
+    }
+
     async fn post_process(
         &self,
         validated: &AmazonImportValidated,
@@ -308,16 +273,13 @@ impl PostProcessor for AmazonImport {
         artifact: Artifact,
     ) -> Result<Processed, ComponentError> {
         let disk = validated.disk(&artifact)?;
-        // What was sent is written down there, and a disk of another format unpacked.
-        let beside = disk.parent().map_or_else(PathBuf::new, PathBuf::from);
-        let folder = beside.join(format!(".import-{}", uuid::Uuid::new_v4().simple()));
-        let done = validated.import(disk, folder.clone(), cx).await;
-        if let Err(error) = std::fs::remove_dir_all(&folder)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            let text = format!("could not remove {}", folder.display());
-            cx.events.message(format!("{text}: {error}"));
-        }
-        Ok(Processed { artifact: Some(done?), keep: false, force: false })
+        let saga = Saga::new("amazon-import").step("import", validated.step(&disk, cx)?).build();
+        let saga = saga.map_err(|e| ComponentError::because("could not lay out the import", e))?;
+        let outputs = cx.sagas.run_saga(saga).await?;
+        let made: Made = outputs
+            .get("import")
+            .map_err(|e| ComponentError::because("could not read what was made", e))?;
+        let artifact = validated.artifact(&made)?;
+        Ok(Processed { artifact: Some(artifact), keep: false, force: false })
     }
 }

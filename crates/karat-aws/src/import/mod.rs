@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `amazon_import.rs` | the post-processor `amazon-import` |
 //! | `disk.rs` | the disk in blocks |
+//! | `send.rs` | the step in which it does it |
 //! | `record.rs` | what was sent, so that the next run goes on, and the next image sends less |
 //! | `upload.rs` | blocks, side by side, each with its checksum |
 
 mod amazon_import;
 mod disk;
 mod record;
+mod send;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -24,10 +26,11 @@ use aws_sdk_ec2::types::{
 };
 use futures::future::try_join_all;
 use karat_component::ComponentError;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Access, Aws, AwsError, Explain, Watched, has_code};
-use crate::ebs::{ImageStates, SnapshotStates, TOKEN_TAG, literal};
+use crate::ebs::{ImageStates, SnapshotStates, TOKEN_TAG, UNSEEN, literal};
 pub use karat_disk::Container;
 
 pub use amazon_import::{AmazonImport, AmazonImportConfig, AmazonImportValidated};
@@ -40,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 const ROOT: &str = "/dev/xvda";
 
 /// What is to become of a disk.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Import {
     /// The disk: raw, qcow2, VMDK, VHD, VHDX, or an OVA with one disk; what it is, is told by what
     /// stands in it.
@@ -70,6 +73,8 @@ pub struct Import {
     pub tags: BTreeMap<String, String>,
     /// Where it is written down what was sent.
     pub state_dir: PathBuf,
+    /// What marks all that is made for this; made up where empty.
+    pub token: String,
 }
 
 /// What became of it.
@@ -124,6 +129,9 @@ impl Import {
         cancel: &CancellationToken,
     ) -> Result<Imported, ComponentError> {
         let work = self.work(access, say, cancel).await?;
+        if let Some(done) = work.made_before().await? {
+            return Ok(done);
+        }
         work.check_names().await?;
         let disk = Disk::open(self, cancel).await?;
         let mut done = Imported { blocks: disk.blocks(), ..Imported::default() };
@@ -167,6 +175,34 @@ impl Import {
         work.delete_snapshots(&work.aws, &record.token).await?;
         place.remove();
         Ok(true)
+    }
+
+    /// Removes all that was made with this import's token, also where it is not known what that is.
+    pub(crate) async fn remove_as(
+        &self,
+        access: &Access,
+        say: Say<'_>,
+    ) -> Result<(), ComponentError> {
+        let never = CancellationToken::new();
+        let work = self.work(access, say, &never).await?;
+        let place = Record::path(&self.state_dir, &self.key_of(&work.aws));
+        let record = place.read();
+        let begun = tokio::time::Instant::now();
+        loop {
+            let (images, snapshots) = work.remove_own(&work.aws, &self.token).await?;
+            // What a call made whose answer did not come may not be seen at first.
+            let seen = match &record {
+                Some(record) if record.snapshot.is_empty() => snapshots > 0,
+                Some(record) if record.complete => images > 0,
+                _ => true,
+            };
+            if seen || begun.elapsed() >= UNSEEN {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        place.remove();
+        Ok(())
     }
 
     /// How AWS is reached where nothing is said but the region.
@@ -235,6 +271,35 @@ impl Work<'_> {
 
     fn copies(&self) -> impl Iterator<Item = &String> {
         self.import.regions.iter().filter(|r| **r != self.aws.region)
+    }
+
+    /// The image that an earlier call made which was cut off after it.
+    async fn made_before(&self) -> Result<Option<Imported>, ComponentError> {
+        if self.import.token.is_empty() {
+            return Ok(None);
+        }
+        let own = self.own_images(&self.aws, &self.import.token).await;
+        let own = own.or_tell("could not look for images")?;
+        let Some(id) = own.into_iter().next() else { return Ok(None) };
+        self.available(&self.aws, &id).await?;
+        let images = BTreeMap::from([(self.aws.region.clone(), id)]);
+        Ok(Some(Imported { images, ..Imported::default() }))
+    }
+
+    /// Removes the images and the snapshots of a token from a region; how many of each.
+    async fn remove_own(&self, aws: &Aws, token: &str) -> Result<(usize, usize), ComponentError> {
+        let images = self.own_images(aws, token).await.or_tell("could not look for images")?;
+        for id in &images {
+            self.say(format!("Removing {id} from {}", aws.region));
+            match aws.ec2.deregister_image().image_id(id).send().await {
+                Err(e) if !has_code(&e, &["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"]) => {
+                    return Err(e).or_tell(format!("could not remove {id}"));
+                }
+                _ => {}
+            }
+        }
+        let snapshots = self.delete_snapshots(aws, token).await?;
+        Ok((images.len(), snapshots))
     }
 
     /// All regions have to be free of the name.
@@ -419,7 +484,7 @@ impl Work<'_> {
         }
     }
 
-    async fn delete_snapshots(&self, aws: &Aws, token: &str) -> Result<(), ComponentError> {
+    async fn delete_snapshots(&self, aws: &Aws, token: &str) -> Result<usize, ComponentError> {
         let own = crate::ebs::filter(&format!("tag:{TOKEN_TAG}"), [token.to_owned()]);
         let answer = aws.ec2.describe_snapshots().owner_ids("self").filters(own).send().await;
         let answer = answer.or_tell(format!("could not look for snapshots in {}", aws.region))?;
@@ -431,6 +496,6 @@ impl Work<'_> {
                 _ => self.say(format!("Deleted the snapshot {id} in {}", aws.region)),
             }
         }
-        Ok(())
+        Ok(answer.snapshots().len())
     }
 }

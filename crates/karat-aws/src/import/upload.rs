@@ -72,7 +72,10 @@ impl Work<'_> {
         let import = self.import;
         let io = |e| ComponentError::because("could not write down what was sent", e);
         let wanted = Record {
-            token: format!("karat-{}", uuid::Uuid::new_v4().simple()),
+            token: match import.token.is_empty() {
+                true => format!("karat-{}", uuid::Uuid::new_v4().simple()),
+                false => import.token.clone(),
+            },
             snapshot: String::new(),
             complete: false,
             written: disk.written.clone(),

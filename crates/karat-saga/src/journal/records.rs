@@ -1,5 +1,6 @@
 //! What the journal tells about runs, sagas, nodes and events.
 
+use crate::context::Outputs;
 use serde_json::Value;
 
 use crate::ids::{RunId, SagaId};
@@ -93,6 +94,20 @@ pub struct SagaRecord {
     pub error: Option<String>,
     /// Its nodes in order.
     pub nodes: Vec<NodeRecord>,
+}
+
+impl SagaRecord {
+    /// What its nodes returned.
+    #[must_use]
+    pub fn outputs(&self) -> Outputs {
+        let mut outputs = Outputs::default();
+        for node in &self.nodes {
+            if let Some(output) = &node.output {
+                outputs.insert(&node.name, output.clone());
+            }
+        }
+        outputs
+    }
 }
 
 /// A node, as it is stored.

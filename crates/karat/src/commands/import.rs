@@ -129,6 +129,7 @@ fn aws(args: AwsArgs) -> Result<(), Failure> {
         parent: args.parent,
         tags,
         state_dir: env::state_dir(),
+        token: String::new(),
     };
     let say = |text: String| out::stderr_line(&text);
     runtime()?.block_on(async {

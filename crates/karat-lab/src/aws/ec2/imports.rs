@@ -250,13 +250,19 @@ pub(super) fn cancel(call: &mut Call<'_>) -> Result<Node> {
     Ok(tree! { "importTaskId": id, "previousState": before, "state": "deleting" })
 }
 
-/// Unpacks an object's disk: its blocks, and how many bytes it has.
+/// A disk in blocks, by their numbers and digests.
+struct Unpacked {
+    blocks: Vec<(u32, Vec<u8>)>,
+    bytes: u64,
+}
+
+/// Unpacks an object's disk.
 fn unpack(
     object: &Object,
     format: &str,
     folder: &Path,
     blocks: &BlockStore,
-) -> std::result::Result<(Vec<(u32, Vec<u8>)>, u64), String> {
+) -> std::result::Result<Unpacked, String> {
     let failed = |e: std::io::Error| format!("The disk cannot be read [{e}]");
     let mut whole = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     for blob in &object.blobs {
@@ -275,8 +281,8 @@ fn unpack(
         return Err(invalid("The disk is empty".to_owned()));
     }
     let raw = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(image.file()));
-    let found = blocks.take_apart(Path::new(&raw), &[(0, bytes)]).map_err(failed)?;
-    Ok((found, bytes))
+    let blocks = blocks.take_apart(Path::new(&raw), &[(0, bytes)]).map_err(failed)?;
+    Ok(Unpacked { blocks, bytes })
 }
 
 impl Front {
@@ -319,10 +325,12 @@ impl Front {
                 return;
             }
             let stage = match made {
-                Ok((blocks, bytes)) => match inner.database.put_blocks(&task.snapshot, &blocks) {
-                    Ok(()) => ImportStage::Active { unpacked: Some(bytes) },
-                    Err(error) => ImportStage::Failed { why: error.to_string() },
-                },
+                Ok(Unpacked { blocks, bytes }) => {
+                    match inner.database.put_blocks(&task.snapshot, &blocks) {
+                        Ok(()) => ImportStage::Active { unpacked: Some(bytes) },
+                        Err(error) => ImportStage::Failed { why: error.to_string() },
+                    }
+                }
                 Err(why) => ImportStage::Failed { why },
             };
             if let Some(task) = inner.state.imports.get_mut(&task.id) {
