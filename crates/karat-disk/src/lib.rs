@@ -41,6 +41,6 @@ pub use filesystem::{FileSystemSpec, write_file_system};
 pub use gpt::Partition;
 pub use ids::derive_uuid;
 pub use output::{Format, Output, Progress, Stamp, Written};
-pub use read::{DiskImage, PartitionTable, ReadPartition};
+pub use read::{DiskImage, PartitionTable, ReadPartition, needs_recovery, partition_table};
 pub use scan::scan_directory;
 pub use tree::{Content, ContentReader, Entry, Kind, Timestamp, Xattr};

@@ -153,6 +153,19 @@ impl DiskImage {
     }
 }
 
+/// The partition table of a disk of `len` bytes, as it stands now. `file` may be a block device.
+#[must_use]
+pub fn partition_table(file: &File, len: u64) -> (PartitionTable, Vec<ReadPartition>) {
+    partitions(file, len)
+}
+
+/// Whether the ext3 or ext4 file system that begins at byte `start` was in use when it was last
+/// written to, so that its journal has to be read first.
+#[must_use]
+pub fn needs_recovery(file: &File, start: u64) -> bool {
+    ext4::read::is_present(file, start) && ext4::read::has_journal_to_read(file, start)
+}
+
 fn partitions(file: &File, len: u64) -> (PartitionTable, Vec<ReadPartition>) {
     if let Some(partitions) = gpt(file, len) {
         return (PartitionTable::Gpt, partitions);

@@ -27,6 +27,13 @@ pub(crate) fn is_present(file: &File, start: u64) -> bool {
     file.read_exact_at(&mut magic, start + 1024 + 0x38).is_ok() && magic == [0x53, 0xEF]
 }
 
+/// Whether the journal of the file system that begins at this byte has to be read first.
+pub(crate) fn has_journal_to_read(file: &File, start: u64) -> bool {
+    let mut features = [0u8; 4];
+    file.read_exact_at(&mut features, start + 1024 + 0x60).is_ok()
+        && get32(&features, 0) & RECOVER != 0
+}
+
 /// All entries of the file system that begins at byte `start` of an image.
 pub(crate) fn entries(path: &Path, file: &File, start: u64) -> Result<Vec<Entry>> {
     let volume = Volume::open(path, file, start)?;

@@ -33,6 +33,16 @@ pub(crate) enum Job {
     /// Make a layer of a volume's content for its snapshot. The machine is stopped for it, if it
     /// may be, and booted again.
     Capture { instance: String, snapshot: String, reboot: bool },
+    /// Give a running machine a volume as a disk.
+    Attach { instance: String, volume: String },
+    /// Take a volume from a machine, as soon as nothing in it uses it.
+    Detach { instance: String, volume: String },
+    /// Keep the blocks of a volume that is no root for its snapshot.
+    CaptureVolume { volume: String, snapshot: String },
+    /// A volume has become larger.
+    Grow { volume: String },
+    /// Remove what is left of volumes that are gone.
+    SweepVolumes,
     /// Security groups changed: what is reachable has to be looked at again.
     Reach { instance: String },
     /// End an instance's connections, and let none begin for so many milliseconds.
@@ -60,11 +70,16 @@ impl Job {
             | Self::Capture { instance, .. }
             | Self::Cut { instance, .. }
             | Self::Fill { instance }
+            | Self::Attach { instance, .. }
+            | Self::Detach { instance, .. }
             | Self::Reach { instance } => Some(instance),
             Self::EndSession { .. }
             | Self::CopyBlocks { .. }
             | Self::DropBlocks { .. }
-            | Self::DropObjects { .. } => None,
+            | Self::DropObjects { .. }
+            | Self::CaptureVolume { .. }
+            | Self::Grow { .. }
+            | Self::SweepVolumes => None,
         }
     }
 }

@@ -45,6 +45,7 @@ mod tags;
 
 pub(crate) use call::Job;
 pub use ec2::actions as ec2_actions;
+pub(crate) use ec2::machines::{Begins, Beside};
 pub(crate) use front::{Disks, Front};
 pub use iam::actions as iam_actions;
 pub(crate) use imds::Imds;

@@ -71,7 +71,7 @@ pub fn host_architecture() -> &'static str {
 }
 
 /// What an image in a cloud has beside a bare system.
-const CLOUD_PACKAGES: [&str; 17] = [
+const CLOUD_PACKAGES: [&str; 19] = [
     "systemd",
     "systemd-sysv",
     "dbus",
@@ -89,6 +89,8 @@ const CLOUD_PACKAGES: [&str; 17] = [
     "rsync",
     "python3",
     "apt-utils",
+    "e2fsprogs",
+    "fdisk",
 ];
 
 /// A Debian system with what an image in a cloud has.

@@ -8,10 +8,12 @@
 //! | `catalogue.rs` | base images, by the names that templates look for |
 //! | `faults.rs` | failures on request |
 //! | `blocks.rs` | contents of snapshots, by digest |
+//! | `disks.rs` | where disks of volumes lie |
 //! | `ids.rs` | names of resources |
 
 pub mod blocks;
 pub mod catalogue;
+pub(crate) mod disks;
 pub mod faults;
 pub mod ids;
 pub mod phase;

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use karat_layers::Digest;
 use karat_machine::runtime::{
-    BootReport, Datasource, Exec, Machine, MachineSpec, Metadata, RuntimeError, recover,
+    BootReport, Datasource, Disk, Exec, Machine, MachineSpec, Metadata, RuntimeError, recover,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::disks::Disks;
 use super::roots::NoRoot;
 use super::{Hub, INSIDE, chain, reach, record};
-use crate::aws::{Imds, Job};
+use crate::aws::{Beside, Imds, Job};
 
 /// How long a machine may take to power off before it is killed.
 const STOPPING: Duration = Duration::from_secs(60);
@@ -42,6 +43,7 @@ struct Live {
     ports: BTreeMap<u16, JoinHandle<()>>,
     /// Serves the lab inside.
     inside: Option<JoinHandle<()>>,
+    disks: Disks,
     /// It has to be looked at again what is reachable: some rule opens many ports, or none is open
     /// for a time.
     wide: bool,
@@ -113,10 +115,15 @@ impl One {
             Job::Reach { .. } => self.reach().await,
             Job::Cut { lasts, .. } => self.cut(lasts).await,
             Job::Fill { .. } => self.fill().await,
+            Job::Attach { volume, .. } => self.attach(&volume).await,
+            Job::Detach { volume, .. } => self.detach(volume).await,
             Job::EndSession { .. }
             | Job::CopyBlocks { .. }
             | Job::DropBlocks { .. }
-            | Job::DropObjects { .. } => {}
+            | Job::DropObjects { .. }
+            | Job::CaptureVolume { .. }
+            | Job::Grow { .. }
+            | Job::SweepVolumes => {}
         }
         Then::Go
     }
@@ -149,6 +156,14 @@ impl One {
     }
 
     async fn boot(&mut self) -> Result<(), NoRoot> {
+        let booted = self.start_machine().await;
+        if booted.is_err() {
+            self.hub.volumes.unplug_all(&self.id);
+        }
+        booted
+    }
+
+    async fn start_machine(&mut self) -> Result<(), NoRoot> {
         let order = self.hub.front.order(&self.id).map_err(NoRoot::Failed)?;
         let parent = self.hub.root(&self.id, order.root, &self.gone).await?;
         let mut lower = self.hub.store.lower_dirs(parent)?;
@@ -168,6 +183,7 @@ impl One {
             RuntimeError::Cancelled => NoRoot::Cancelled,
             other => NoRoot::Failed(chain(&other)),
         };
+        let plugged = self.plug_all().await;
         let machine = Machine::prepare(spec, &self.gone).await.map_err(failed)?;
         let (runs, cancel) = (machine.clone(), self.gone.clone());
         let mut starting = tokio::spawn(async move { runs.run(&cancel).await });
@@ -190,6 +206,7 @@ impl One {
                 }
             }
         }
+        let disks = Disks::new(machine.clone(), plugged).await;
         let address = reach::address(order.public.as_deref());
         let ports = BTreeMap::new();
         let inside = match machine.listen((INSIDE, 80).into()).await {
@@ -206,11 +223,55 @@ impl One {
             address,
             ports,
             inside,
+            disks,
             wide: false,
             closed_until: Instant::now(),
         });
         self.reach().await;
         Ok(())
+    }
+
+    /// Makes devices of the volumes beside the root. Without one the machine starts all the same.
+    async fn plug_all(&self) -> Vec<(Beside, Arc<Disk>)> {
+        let mut plugged = Vec::new();
+        for beside in self.hub.front.volumes_beside(&self.id) {
+            match self.hub.plug(&self.id, &beside.volume).await {
+                Ok(disk) => plugged.push((beside, disk)),
+                Err(why) => {
+                    tracing::warn!(id = self.id, beside.volume, why, "a volume is no disk");
+                }
+            }
+        }
+        plugged
+    }
+
+    /// Gives the machine a volume, now or when it boots.
+    async fn attach(&mut self, volume: &str) {
+        let beside = self.hub.front.volumes_beside(&self.id);
+        if let Some(beside) = beside.into_iter().find(|b| b.volume == volume)
+            && let Some(live) = &self.live
+        {
+            match self.hub.plug(&self.id, volume).await {
+                Ok(disk) => live.disks.show(beside, disk).await,
+                Err(why) => tracing::warn!(id = self.id, volume, why, "a volume is no disk"),
+            }
+        }
+        self.hub.front.volume_attached(volume);
+    }
+
+    /// Takes a volume from the machine. It is free when nothing uses it any more.
+    async fn detach(&mut self, volume: String) {
+        if let Some(live) = &self.live {
+            live.disks.hide(&volume).await;
+        }
+        self.hub.volumes.unplug(&volume);
+        let hub = Arc::clone(&self.hub);
+        self.hub.tasks.spawn(async move {
+            tokio::select! {
+                () = hub.volumes.freed(&volume) => hub.front.volume_detached(&volume),
+                () = hub.end.cancelled() => {}
+            }
+        });
     }
 
     /// Serves the ports that the rules open, and no others.
@@ -283,6 +344,7 @@ impl One {
         self.hub.running().remove(&self.id);
         self.hub.lines.forget(&self.id);
         self.hub.remote.forget(&self.id);
+        self.hub.volumes.unplug_all(&self.id);
         self.live.take()
     }
 
@@ -310,6 +372,7 @@ impl One {
         }
         self.remove().await;
         self.hub.front.machine_stopped(&self.id);
+        self.hub.sweep_volumes();
         Then::End
     }
 

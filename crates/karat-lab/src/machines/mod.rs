@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `instance.rs` | one instance: its queue, its machine |
 //! | `roots.rs` | the layers that a machine stands on, and the ones made of it |
+//! | `volumes.rs`, `disks.rs` | volumes beside the root: their files, and the devices in a machine |
 //! | `layout.rs` | disks of what is on the layers |
 //! | `reach.rs` | its ports, at an address of this host |
 //! | `sessions.rs` | the built-in agent of session manager |
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::aws::{Disks, Front, Job};
 
+mod disks;
 pub(crate) mod host;
 mod instance;
 mod layout;
@@ -40,6 +42,7 @@ mod roots;
 mod sessions;
 mod sever;
 mod shell;
+mod volumes;
 
 pub(crate) use roots::Root;
 pub(crate) use sever::Severable;
@@ -65,6 +68,7 @@ pub(crate) struct Hub {
     agents: sessions::Agents,
     lines: sever::Lines,
     remote: remote::Remote,
+    volumes: volumes::Volumes,
     tasks: TaskTracker,
     /// The lab ends.
     end: CancellationToken,
@@ -115,6 +119,7 @@ impl Machines {
             agents: sessions::Agents::default(),
             lines: sever::Lines::default(),
             remote: remote::Remote::default(),
+            volumes: volumes::Volumes::new(base),
             tasks: TaskTracker::new(),
             end: CancellationToken::new(),
             making: tokio::sync::Mutex::default(),
@@ -128,6 +133,7 @@ impl Machines {
         // There is one hub for each front.
         let _ = front.disks.set(disks);
         hub.sweep();
+        hub.sweep_volumes();
         if let Err(error) = hub.collect() {
             tracing::warn!(error = chain(&error), "cannot collect what nothing needs");
         }
@@ -196,10 +202,21 @@ impl Hub {
         if let Job::Cut { instance, lasts } = &job {
             self.lines.cut(instance, Duration::from_millis(*lasts));
         }
-        let Some(id) = job.instance().map(str::to_owned) else { return };
         if self.end.is_cancelled() {
             return;
         }
+        match &job {
+            Job::CaptureVolume { volume, snapshot } => {
+                let capture = Arc::clone(self).capture_volume(volume.clone(), snapshot.clone());
+                self.tasks.spawn(capture);
+            }
+            Job::Grow { volume } => {
+                self.tasks.spawn(Arc::clone(self).grow_volume(volume.clone()));
+            }
+            Job::SweepVolumes => self.sweep_volumes(),
+            _ => {}
+        }
+        let Some(id) = job.instance().map(str::to_owned) else { return };
         let ends = matches!(job, Job::Terminate { .. });
         let mut queues = self.queues();
         let queue = queues.entry(id.clone()).or_insert_with(|| {

@@ -112,6 +112,7 @@ impl Hub {
                 let made = self.front.blocks.assemble(&blocks, bytes, &path);
                 let removed = Removed(path.clone());
                 made.map_err(|e| NoRoot::Failed(format!("cannot lay out {snapshot}: {e}")))?;
+                finish_journals(&path);
                 let source = path.display().to_string();
                 let base = Base::Disk(ImportFile { source, sha256: None, normalise: keep_most() });
                 let how = Resolving::default();
@@ -212,6 +213,30 @@ impl Hub {
             }
         };
         result.unwrap_or_else(|error| Err(NoRoot::Failed(error.to_string())))
+    }
+}
+
+/// Brings file systems of a disk that were in use when it was captured to the state that their
+/// journals tell of, as a machine does when it starts from it.
+fn finish_journals(disk: &Path) {
+    let Ok(file) = std::fs::File::open(disk) else { return };
+    let bytes = file.metadata().map(|m| m.len()).unwrap_or_default();
+    for partition in karat_disk::partition_table(&file, bytes).1 {
+        if !karat_disk::needs_recovery(&file, partition.start) {
+            continue;
+        }
+        let place = format!("{}?offset={}", disk.display(), partition.start);
+        let mut check = std::process::Command::new("e2fsck");
+        check.args(["-p", "-E", "journal_only", &place]).stdin(std::process::Stdio::null());
+        match check.output() {
+            // What it repaired is told by the code as well.
+            Ok(output) if output.status.code().is_some_and(|code| code < 4) => {}
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                tracing::warn!(place, said, "the journal of a file system is not finished");
+            }
+            Err(error) => tracing::warn!(%error, "cannot run e2fsck: install e2fsprogs"),
+        }
     }
 }
 

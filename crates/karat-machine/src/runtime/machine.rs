@@ -433,6 +433,30 @@ impl Machine {
         .await
     }
 
+    /// Makes a node of a block device in the machine's `/dev`, in place of what has the name.
+    ///
+    /// # Errors
+    /// When the machine does not run or the node cannot be made.
+    pub async fn show_device(&self, name: &str, device: (u64, u64)) -> Result<()> {
+        let path = Path::new("/dev").join(name);
+        self.blocking(move |root| {
+            root.make_device(&path, device).map_err(|e| RuntimeError::file("make", &path, e))
+        })
+        .await
+    }
+
+    /// Gives a device in the machine's `/dev` another name, in place of what has it.
+    ///
+    /// # Errors
+    /// When the machine does not run or the link cannot be made.
+    pub async fn link_device(&self, name: &str, to: &str) -> Result<()> {
+        let (path, to) = (Path::new("/dev").join(name), to.to_owned());
+        self.blocking(move |root| {
+            root.make_link(&path, &to).map_err(|e| RuntimeError::file("make", &path, e))
+        })
+        .await
+    }
+
     fn root(&self) -> Arc<RootFs> {
         Arc::clone(&self.inner.root.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -13,10 +13,12 @@
 //! | `lazy.rs` | [`LazyMachine`]: boots at the first need |
 //! | `recover.rs` | removing what a dead run left |
 //! | `supervisor/` | the processes beside a machine; `wire.rs`, `client.rs` how to talk to them |
+//! | `disk.rs` | files as disks of a machine |
 //! | `rootfs.rs`, `files.rs` | the machine's files |
 //! | `metadata.rs`, `dns.rs`, `network.rs` | what the machine finds in its network |
 
 mod client;
+mod disk;
 mod dns;
 mod error;
 mod exec;
@@ -33,6 +35,7 @@ mod wire;
 
 use std::net::Ipv4Addr;
 
+pub use disk::{Disk, DiskPartition, is_attached};
 pub use error::{Result, RuntimeError};
 pub use exec::Exec;
 pub use lazy::LazyMachine;
@@ -41,7 +44,7 @@ pub use metadata::{MetadataAnswer, MetadataRequest, MetadataService};
 pub use network::Forward;
 pub use recover::{MachineRecord, recover};
 pub use spec::{Bind, Datasource, Limits, MachineSpec, Metadata, Network};
-pub use supervisor::{SUPERVISOR_COMMAND, supervisor_main};
+pub use supervisor::{Frozen, SUPERVISOR_COMMAND, supervisor_main};
 
 /// Where the metadata server answers, as in the clouds.
 pub const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);

@@ -106,6 +106,30 @@ impl RootFs {
         }
     }
 
+    /// Makes a node of a block device, for root and the group `disk`. What has the name gives way.
+    pub(crate) fn make_device(&self, path: &Path, device: (u64, u64)) -> io::Result<()> {
+        /// What the group has as its number in every distribution.
+        const DISK: u32 = 6;
+        let number = |n: u64| u32::try_from(n).map_err(io::Error::other);
+        let device = rustix::fs::makedev(number(device.0)?, number(device.1)?);
+        self.remove_file(path)?;
+        let place = self.place(path)?;
+        let mode = Mode::from_raw_mode(0o660);
+        rustix::fs::mknodat(&place.dir, &place.name, FileType::BlockDevice, mode, device)?;
+        let (owner, group) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::from_raw(DISK));
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(&place.dir, &place.name, Some(owner), Some(group), flags)?;
+        rustix::fs::chmodat(&place.dir, &place.name, mode, AtFlags::empty())?;
+        Ok(())
+    }
+
+    /// Makes a symbolic link. What has the name gives way.
+    pub(crate) fn make_link(&self, path: &Path, to: &str) -> io::Result<()> {
+        self.remove_file(path)?;
+        let place = self.place(path)?;
+        Ok(rustix::fs::symlinkat(to, &place.dir, &place.name)?)
+    }
+
     /// Makes a folder and the missing ones above it, mode 0755. Those that are there stay.
     pub(crate) fn make_dirs(&self, path: &Path) -> io::Result<()> {
         match self.open_dir(path) {

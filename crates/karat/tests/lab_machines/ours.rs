@@ -117,7 +117,7 @@ build {
 }
 "#;
 
-fn build(cloud: &Cloud, template: &str, faults: &str) -> Output {
+pub(crate) fn build(cloud: &Cloud, template: &str, faults: &str) -> Output {
     let folder = cloud.dir.path();
     std::fs::write(folder.join("t.pkr.hcl"), template).unwrap();
     karat(cloud, &["build", "t.pkr.hcl"], faults).output().unwrap()

@@ -230,7 +230,7 @@ pub(super) fn node(call: &Call<'_>, i: &Instance) -> Node {
             "deviceName": &at.device,
             "ebs": tree! {
                 "volumeId": &v.id,
-                "status": "attached",
+                "status": at.state.as_str(),
                 "attachTime": rfc3339(at.at),
                 "deleteOnTermination": v.ebs.delete_on_termination,
             },

@@ -7,8 +7,8 @@ use super::images;
 use super::instances::{self, node, reservation};
 use super::keys;
 use super::model::{
-    Attachment, Image, ImageState, Instance, InstanceState, MetadataOptions, SecurityGroup, Subnet,
-    Volume, VolumeState,
+    Attachment, AttachmentState, Image, ImageState, Instance, InstanceState, MetadataOptions,
+    SecurityGroup, Subnet, Volume, VolumeState,
 };
 use super::network::{default_subnet, has_way_out, next_address};
 use super::places::zones_of;
@@ -346,6 +346,7 @@ pub(super) fn launch(
                     instance: instance.id.clone(),
                     device: mapping.device.clone(),
                     at: call.now,
+                    state: AttachmentState::Attached,
                 }),
                 ..volume
             });

@@ -1,5 +1,6 @@
 //! Between the records and the machines: what a machine is made of, and what became of it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{PoisonError, Weak};
 
@@ -8,7 +9,8 @@ use super::images::base_entry;
 use super::instances;
 use super::launch::free_address;
 use super::model::{
-    Content, Instance, InstanceState, Rule, Snapshot, SnapshotState, Volume, VolumeState,
+    AttachmentState, Content, Instance, InstanceState, Rule, Snapshot, SnapshotState, Volume,
+    VolumeState,
 };
 use super::volumes;
 use crate::aws::call::Job;
@@ -23,6 +25,23 @@ use crate::machines::Root;
 const NOTICE: u64 = 120_000;
 const SPOT: (&str, &str) = ("Server.SpotInstanceTermination", "Spot instance termination");
 const HARDWARE: (&str, &str) = ("Server.InternalError", "Internal error on launch or of the host");
+
+/// A volume beside an instance's root.
+#[derive(Clone, Debug)]
+pub(crate) struct Beside {
+    pub(crate) volume: String,
+    /// What it was asked to be called in the machine.
+    pub(crate) device: String,
+}
+
+/// What a volume's disk begins with.
+#[derive(Clone, Debug)]
+pub(crate) enum Begins {
+    Empty,
+    Blocks(Vec<(u32, Vec<u8>)>),
+    /// The files of a machine, to be laid out as a disk of so many bytes.
+    Files(Box<Root>, u64),
+}
 
 /// What an instance's machine is started from.
 #[derive(Clone, Debug)]
@@ -99,6 +118,132 @@ impl Front {
         Ok(Root::Base { base, user: Some(entry.user.clone()) })
     }
 
+    /// The volumes that an instance has beside its root.
+    pub(crate) fn volumes_beside(&self, id: &str) -> Vec<Beside> {
+        let time = now();
+        let inner = self.lock();
+        let Some(instance) = inner.state.instances.get(id) else { return Vec::new() };
+        let beside = |v: &Volume| {
+            let at = v.attachment.as_ref()?;
+            let has = at.instance == id
+                && at.device != instance.root_device
+                && at.state != AttachmentState::Detaching
+                && v.phase.at(time) != VolumeState::Deleted;
+            has.then(|| Beside { volume: v.id.clone(), device: at.device.clone() })
+        };
+        inner.state.volumes.iter().filter_map(beside).collect()
+    }
+
+    /// The size of a volume in bytes.
+    pub(crate) fn volume_bytes(&self, id: &str) -> Option<u64> {
+        let inner = self.lock();
+        inner.state.volumes.get(id).map(|v| u64::from(v.ebs.size) * GIB)
+    }
+
+    /// What the disk of a volume begins with. May take its time.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub(crate) fn begins(&self, id: &str) -> Result<Begins, String> {
+        let gone = || format!("the volume {id} is not there");
+        let (content, snapshot) = {
+            let inner = self.lock();
+            let volume = inner.state.volumes.get(id).ok_or_else(gone)?;
+            (volume.content.clone(), volume.ebs.snapshot.clone())
+        };
+        let files = matches!(content, Content::Layer(_) | Content::Base(_));
+        if let Some(snapshot) = snapshot.as_ref().filter(|_| files) {
+            self.lay_out(snapshot);
+        }
+        let inner = self.lock();
+        let blocks = |id: &str| inner.database.blocks(id).map_err(|e| e.to_string());
+        let from = snapshot.as_ref().and_then(|id| inner.state.snapshots.get(id));
+        let bytes = || {
+            let size = from.map(|s| s.size).or(inner.state.volumes.get(id).map(|v| v.ebs.size));
+            u64::from(size.unwrap_or(1)) * GIB
+        };
+        Ok(match content {
+            Content::Empty => Begins::Empty,
+            Content::Blocks(id) => Begins::Blocks(blocks(&id)?),
+            Content::Volume(_) => return Err("its snapshot was not finished".into()),
+            _ if from.is_some_and(|s| s.laid_out) => {
+                Begins::Blocks(blocks(&snapshot.unwrap_or_default())?)
+            }
+            Content::Layer(layer) => Begins::Files(Box::new(Root::Layer(layer)), bytes()),
+            Content::Base(name) => Begins::Files(Box::new(self.base_root(&name)?), bytes()),
+        })
+    }
+
+    /// A machine has a volume.
+    pub(crate) fn volume_attached(&self, id: &str) {
+        self.change(|inner, _| volumes::attached(&mut inner.state, id));
+    }
+
+    /// A machine has a volume no more.
+    pub(crate) fn volume_detached(&self, id: &str) {
+        self.change(|inner, _| volumes::detached(&mut inner.state, id));
+    }
+
+    /// Keeps the blocks of a volume as those of its snapshot. Says whether they are all there still:
+    /// what is no snapshot's may be removed before it is this one's.
+    pub(crate) fn blocks_captured(
+        &self,
+        snapshot: &str,
+        blocks: Result<Vec<(u32, Vec<u8>)>, String>,
+    ) -> bool {
+        self.change(|inner, time| {
+            if inner.state.snapshots.get(snapshot).is_none() {
+                return true;
+            }
+            let content = match blocks {
+                Ok(blocks) if !blocks.iter().all(|(_, digest)| self.blocks.has(digest)) => {
+                    return false;
+                }
+                Ok(blocks) => match inner.database.put_blocks(snapshot, &blocks) {
+                    Ok(()) => Ok(Content::Blocks(snapshot.to_owned())),
+                    Err(error) => Err(error.to_string()),
+                },
+                Err(why) => Err(why),
+            };
+            volumes::captured(&mut inner.state, snapshot, content, time);
+            true
+        })
+    }
+
+    /// The volumes whose disks are needed.
+    pub(crate) fn volumes_in_use(&self) -> BTreeSet<String> {
+        let time = now();
+        let inner = self.lock();
+        let alive = inner.state.volumes.iter().filter(|v| v.phase.at(time) != VolumeState::Deleted);
+        let mut used: BTreeSet<String> = alive.map(|v| v.id.clone()).collect();
+        used.extend(inner.state.snapshots.iter().filter(|s| s.phase.waits()).filter_map(|s| {
+            let Content::Volume(id) = &s.content else { return None };
+            Some(id.clone())
+        }));
+        used
+    }
+
+    /// Gives the blocks that volumes had from snapshots that are gone, where they are gone as well.
+    pub(crate) fn forget_volumes(&self) {
+        self.change(|inner, time| {
+            let gone =
+                |v: &Volume| volumes::has_own_blocks(v) && v.phase.at(time) == VolumeState::Deleted;
+            for id in inner.state.volumes.keys_where(gone) {
+                match inner.database.drop_blocks(&id) {
+                    Ok(alone) => alone.iter().for_each(|digest| {
+                        if let Err(error) = self.blocks.remove(digest) {
+                            tracing::warn!(%error, "a block is not removed");
+                        }
+                    }),
+                    Err(error) => tracing::warn!(%error, "blocks of a volume are not removed"),
+                }
+                if let Some(volume) = inner.state.volumes.get_mut(&id) {
+                    volume.content = Content::Empty;
+                }
+            }
+        });
+    }
+
     /// Makes the blocks of a snapshot that has files, as one of a machine has. What cannot be done
     /// is told by the log; the call then finds that there are no blocks.
     pub(crate) fn lay_out(&self, id: &str) {
@@ -148,6 +293,11 @@ impl Front {
         self.change(|inner, time| {
             let state = &mut inner.state;
             jobs.extend(pending_captures(state));
+            // What was under way with volumes is done by machines that start.
+            for id in state.volumes.keys_where(|v| v.attachment.is_some()) {
+                volumes::attached(state, &id);
+                volumes::detached(state, &id);
+            }
             for id in state.instances.keys_where(|_| true) {
                 let Some(instance) = state.instances.get(&id) else { continue };
                 let at = instance.phase.at(time);
@@ -184,7 +334,7 @@ impl Front {
         self.change(|inner, time| {
             let state = &mut inner.state;
             for job in pending_captures(state) {
-                if let Job::Capture { snapshot, .. } = job {
+                if let Job::Capture { snapshot, .. } | Job::CaptureVolume { snapshot, .. } = job {
                     let why = "The lab runs without machines.".to_owned();
                     volumes::captured(state, &snapshot, Err(why), time);
                 }
@@ -215,7 +365,8 @@ impl Front {
     }
 
     pub(crate) fn captured(&self, snapshot: &str, layer: Result<String, String>) {
-        self.change(|inner, time| volumes::captured(&mut inner.state, snapshot, layer, time));
+        let content = layer.map(Content::Layer);
+        self.change(|inner, time| volumes::captured(&mut inner.state, snapshot, content, time));
     }
 
     /// The layers that snapshots and volumes have.
@@ -339,9 +490,15 @@ fn pending_captures(state: &State) -> Vec<Job> {
     let waits = |s: &&Snapshot| s.phase.waits() && s.phase.target() == SnapshotState::Completed;
     let job = |s: &Snapshot| {
         let Content::Volume(volume) = &s.content else { return None };
-        let at = state.volumes.get(volume)?.attachment.as_ref()?;
-        let (instance, snapshot) = (at.instance.clone(), s.id.clone());
-        Some(Job::Capture { instance, snapshot, reboot: false })
+        let snapshot = s.id.clone();
+        let of = state.volumes.get(volume).and_then(|v| v.attachment.as_ref());
+        let root = of.filter(|at| {
+            state.instances.get(&at.instance).is_some_and(|i| i.root_device == at.device)
+        });
+        Some(match root {
+            Some(at) => Job::Capture { instance: at.instance.clone(), snapshot, reboot: false },
+            None => Job::CaptureVolume { volume: volume.clone(), snapshot },
+        })
     };
     state.snapshots.iter().filter(waits).filter_map(job).collect()
 }

@@ -321,6 +321,30 @@ pub(crate) struct Attachment {
     pub(crate) instance: String,
     pub(crate) device: String,
     pub(crate) at: Millis,
+    #[serde(default)]
+    pub(crate) state: AttachmentState,
+}
+
+/// How an attachment stands, where instances are machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AttachmentState {
+    /// The machine does not have it yet.
+    Attaching,
+    #[default]
+    Attached,
+    /// Something in the machine may use it still.
+    Detaching,
+}
+
+impl AttachmentState {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Attaching => "attaching",
+            Self::Attached => "attached",
+            Self::Detaching => "detaching",
+        }
+    }
 }
 
 /// How an instance stands.

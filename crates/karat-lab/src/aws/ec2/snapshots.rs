@@ -1,7 +1,7 @@
 //! Snapshots.
 
 use super::image_changes::{apply, changes, permissions_node};
-use super::model::{Content, Image, Permission, Snapshot, SnapshotState, Volume};
+use super::model::{Content, Image, Permission, Snapshot, SnapshotState, Volume, VolumeState};
 use super::places::settings_of;
 use super::resource::{find, find_mut, maybe, one, seen, select};
 use super::{done, page};
@@ -12,6 +12,7 @@ use crate::aws::kms;
 use crate::aws::node::{Node, tree};
 use crate::aws::params::Params;
 use crate::aws::tags;
+use crate::core::disks::file_of;
 use crate::core::ids;
 use crate::core::phase::{Millis, Phase, UNTIL_TOLD, rfc3339};
 
@@ -110,6 +111,15 @@ pub(super) fn of_volume(
                 Phase::until(SnapshotState::Pending, UNTIL_TOLD, SnapshotState::Completed);
             if !call.stuck {
                 call.jobs.push(Job::Capture { instance, snapshot: snapshot.id.clone(), reboot });
+            }
+        }
+        None if call.machines && file_of(&call.settings.dir, &volume.id).exists() => {
+            snapshot.content = Content::Volume(volume.id.clone());
+            snapshot.phase =
+                Phase::until(SnapshotState::Pending, UNTIL_TOLD, SnapshotState::Completed);
+            if !call.stuck {
+                let (volume, snapshot) = (volume.id.clone(), snapshot.id.clone());
+                call.jobs.push(Job::CaptureVolume { volume, snapshot });
             }
         }
         None => take_content(call, &mut snapshot, &volume.content),
@@ -290,8 +300,20 @@ fn node(call: &Call<'_>, snapshot: &Snapshot) -> Node {
     }
 }
 
-/// Removes a snapshot and its blocks.
+/// Removes a snapshot and its blocks. Volumes of it that no machine has had yet keep them.
 pub(super) fn remove(call: &mut Call<'_>, id: &str) {
+    let waits = |volume: &Volume| {
+        volume.content == Content::Blocks(id.to_owned())
+            && volume.phase.at(call.now) != VolumeState::Deleted
+            && !file_of(&call.settings.dir, &volume.id).exists()
+    };
+    let waiting = if call.machines { call.state.volumes.keys_where(waits) } else { Vec::new() };
+    for volume in waiting {
+        if let Some(record) = call.state.volumes.get_mut(&volume) {
+            record.content = Content::Blocks(volume.clone());
+        }
+        call.jobs.push(Job::CopyBlocks { from: id.to_owned(), to: volume });
+    }
     let has_blocks = |s: &Snapshot| s.laid_out || matches!(s.content, Content::Blocks(_));
     if call.state.snapshots.remove(id).is_some_and(|snapshot| has_blocks(&snapshot)) {
         call.jobs.push(Job::DropBlocks { snapshot: id.to_owned() });

@@ -2,12 +2,13 @@
 
 use super::devices::{self, Wanted};
 use super::model::{
-    Attachment, Content, Ebs, Instance, InstanceState, Snapshot, SnapshotState, Volume, VolumeState,
+    Attachment, AttachmentState, Content, Ebs, Instance, InstanceState, Snapshot, SnapshotState,
+    Volume, VolumeState,
 };
 use super::places::zones_of;
 use super::resource::{find, find_mut, maybe, one, select};
 use super::{done, image_changes, page};
-use crate::aws::call::Call;
+use crate::aws::call::{Call, Job};
 use crate::aws::error::{AwsError, Result};
 use crate::aws::filters::Tags;
 use crate::aws::node::{Node, tree};
@@ -98,7 +99,7 @@ pub(super) fn describe(call: &mut Call<'_>) -> Result<Node> {
                 "create-time" => one(rfc3339(v.created)),
                 "attachment.instance-id" => maybe(at.map(|a| &a.instance)),
                 "attachment.device" => maybe(at.map(|a| &a.device)),
-                "attachment.status" => maybe(at.map(|_| "attached")),
+                "attachment.status" => maybe(at.map(|a| a.state.as_str())),
                 "attachment.delete-on-termination" => {
                     maybe(at.map(|_| v.ebs.delete_on_termination.to_string()))
                 }
@@ -122,7 +123,8 @@ fn attachment_node(volume: &Volume, at: &Attachment, status: &'static str) -> No
 
 fn node(call: &Call<'_>, volume: &Volume) -> Node {
     let ebs = &volume.ebs;
-    let attached = attachment(call, volume).map(|at| attachment_node(volume, at, "attached"));
+    let attached =
+        attachment(call, volume).map(|at| attachment_node(volume, at, at.state.as_str()));
     tree! {
         "volumeId": &volume.id,
         "size": ebs.size,
@@ -157,7 +159,10 @@ pub(super) fn delete(call: &mut Call<'_>) -> Result<Node> {
             format!("The volume '{id}' is still being created."),
         ));
     }
-    call.state.volumes.remove(&id);
+    if call.state.volumes.remove(&id).is_some_and(|volume| has_own_blocks(&volume)) {
+        call.jobs.push(Job::DropBlocks { snapshot: id });
+    }
+    call.jobs.push(Job::SweepVolumes);
     Ok(done())
 }
 
@@ -198,10 +203,14 @@ pub(super) fn attach(call: &mut Call<'_>) -> Result<Node> {
     }
     let lasts = call.settings.durations.volume;
     let (now, phase) = (call.now, call.phase(VolumeState::InUse, lasts, VolumeState::InUse));
+    let state = if call.machines { AttachmentState::Attaching } else { AttachmentState::Attached };
+    if call.machines && !call.stuck {
+        call.jobs.push(Job::Attach { instance: instance.id.clone(), volume: id.clone() });
+    }
     let volume = find_mut::<Volume>(call, &id)?;
     volume.phase = phase;
     volume.ebs.delete_on_termination = false;
-    let at = Attachment { instance: instance.id, device, at: now };
+    let at = Attachment { instance: instance.id, device, at: now, state };
     let node = attachment_node(volume, &at, "attaching");
     volume.attachment = Some(at);
     Ok(node)
@@ -228,6 +237,17 @@ pub(super) fn detach(call: &mut Call<'_>) -> Result<Node> {
             format!("Unable to detach root volume '{id}' from instance '{}'", at.instance),
         ));
     }
+    let root = call.state.instances.get(&at.instance).is_some_and(|i| i.root_device == at.device);
+    if call.machines && !root {
+        if at.state != AttachmentState::Detaching && !call.stuck {
+            let instance = at.instance.clone();
+            call.jobs.push(Job::Detach { instance, volume: id.clone() });
+        }
+        if let Some(at) = &mut find_mut::<Volume>(call, &id)?.attachment {
+            at.state = AttachmentState::Detaching;
+        }
+        return Ok(attachment_node(&volume, &at, "detaching"));
+    }
     let phase =
         call.phase(VolumeState::InUse, call.settings.durations.volume, VolumeState::Available);
     let volume = find_mut::<Volume>(call, &id)?;
@@ -250,6 +270,7 @@ pub(super) fn modify(call: &mut Call<'_>) -> Result<Node> {
         ));
     }
     find_mut::<Volume>(call, &id)?.ebs = after.clone();
+    call.jobs.push(Job::Grow { volume: id.clone() });
     let now = rfc3339(call.now);
     Ok(tree! { "volumeModification": tree! {
         "volumeId": id,
@@ -268,17 +289,40 @@ pub(super) fn modify(call: &mut Call<'_>) -> Result<Node> {
     } })
 }
 
+/// Whether its content is in blocks that it has from a snapshot that is gone.
+pub(crate) fn has_own_blocks(volume: &Volume) -> bool {
+    matches!(&volume.content, Content::Blocks(id) if *id == volume.id)
+}
+
+/// A machine has a volume as a disk.
+pub(crate) fn attached(state: &mut State, id: &str) {
+    if let Some(at) = state.volumes.get_mut(id).and_then(|volume| volume.attachment.as_mut())
+        && at.state == AttachmentState::Attaching
+    {
+        at.state = AttachmentState::Attached;
+    }
+}
+
+/// A machine has a volume no more that is to be taken from it.
+pub(crate) fn detached(state: &mut State, id: &str) {
+    let Some(volume) = state.volumes.get_mut(id) else { return };
+    if volume.attachment.as_ref().is_some_and(|at| at.state == AttachmentState::Detaching) {
+        volume.attachment = None;
+        volume.phase = Phase::fixed(VolumeState::Available);
+    }
+}
+
 /// A volume's content has been captured for a snapshot, or could not be.
 pub(crate) fn captured(
     state: &mut State,
     snapshot: &str,
-    layer: std::result::Result<String, String>,
+    content: std::result::Result<Content, String>,
     now: Millis,
 ) {
     let Some(record) = state.snapshots.get_mut(snapshot) else { return };
-    match layer {
-        Ok(layer) => {
-            record.content = Content::Layer(layer);
+    match content {
+        Ok(content) => {
+            record.content = content;
             record.phase.told(now);
             image_changes::complete_images_of(state, snapshot, now);
         }

@@ -164,6 +164,42 @@ pub(in crate::runtime) fn remove_cgroups_named(id: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// The processes of a machine, held still until this is dropped.
+#[derive(Debug)]
+pub struct Frozen {
+    switch: PathBuf,
+}
+
+impl Frozen {
+    /// Holds all processes of the machine with this id; `None` where this host cannot, or there is
+    /// no such machine.
+    #[must_use]
+    pub fn machine(id: &str) -> Option<Self> {
+        let folders = parents().into_iter();
+        let folder = folders
+            .map(|parent| parent.join(format!("{CGROUP_PREFIX}{id}")).join("machine"))
+            .find(|folder| folder.is_dir())?;
+        let held = Self { switch: folder.join("cgroup.freeze") };
+        fs::write(&held.switch, "1").ok()?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            let events = fs::read_to_string(folder.join("cgroup.events")).ok()?;
+            if events.lines().any(|line| line == "frozen 1") {
+                return Some(held);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        None
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // A machine that is gone has nothing left to go on.
+        let _ = fs::write(&self.switch, "0");
+    }
+}
+
 /// Kills all processes below a cgroup and removes it. Nothing there is success.
 pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
     let _ = fs::write(path.join("cgroup.kill"), "1");

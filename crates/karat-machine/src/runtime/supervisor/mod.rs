@@ -22,6 +22,7 @@ mod net;
 mod settings;
 mod steer;
 
+pub use cgroup::Frozen;
 pub(super) use cgroup::remove_cgroups_named;
 
 use std::collections::HashMap;
