@@ -34,6 +34,7 @@ const LAYERS: &[&[&str]] = &[
         "karat-machine",
         "karat-ssh",
         "karat-ssm",
+        "karat-winrm",
         "karat-builders",
         "karat-data",
         "karat-provisioners",

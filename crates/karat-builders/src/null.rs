@@ -10,24 +10,35 @@ use karat_config::Config;
 use karat_saga::{Outputs, Saga, SagaError, Step, StepContext, StepError, StepRegistry};
 use karat_ssh::{SeenHostKeys, Session, SshCommunicator, SshConfig};
 use karat_value::Value;
+use karat_winrm::{WinrmCommunicator, WinrmConfig, WinrmSession};
 use serde::{Deserialize, Serialize};
 
 /// Makes nothing. With a communicator it provisions a machine that is there already; with
 /// `communicator = "none"` it runs what works on the local machine, such as `shell-local`.
 #[derive(Debug, Config)]
 pub struct NullConfig {
-    /// How the machine is reached: `ssh` or `none`.
+    /// How the machine is reached: `ssh`, `winrm` or `none`.
     #[option(default = "ssh")]
     communicator: String,
     /// How to log in.
     #[option(flatten)]
     ssh: SshConfig,
+    /// How to log in to a Windows machine.
+    #[option(flatten)]
+    winrm: WinrmConfig,
+}
+
+/// How one logs in.
+#[derive(Clone, Debug)]
+enum Login {
+    Ssh(Box<SshConfig>),
+    Winrm(Box<WinrmConfig>),
 }
 
 /// What the steps are made of: no connection details, which may hold secrets and stay in memory.
 #[derive(Debug)]
 pub struct Validated {
-    ssh: Option<SshConfig>,
+    login: Option<Login>,
 }
 
 /// Source `null`.
@@ -41,7 +52,7 @@ impl Builder for Null {
 
     fn validate(&self, config: NullConfig, cx: &mut ValidateContext<'_>) -> Option<Validated> {
         match config.communicator.as_str() {
-            "none" => Some(Validated { ssh: None }),
+            "none" => Some(Validated { login: None }),
             "ssh" => {
                 for problem in config.ssh.problems() {
                     let error = cx.error(problem.option, problem.summary);
@@ -53,18 +64,33 @@ impl Builder for Null {
                     cx.error("ssh_host", "an ssh_host must be specified")
                         .hint("name the machine, or set communicator = \"none\"");
                 }
-                Some(Validated { ssh: Some(config.ssh) })
+                Some(Validated { login: Some(Login::Ssh(Box::new(config.ssh))) })
+            }
+            "winrm" => {
+                for problem in config.winrm.problems() {
+                    cx.error(problem.option, problem.summary).hint(problem.hint);
+                }
+                for (option, given) in [
+                    ("winrm_host", &config.winrm.winrm_host),
+                    ("winrm_password", &config.winrm.winrm_password),
+                ] {
+                    if given.is_empty() && cx.is_known(option) {
+                        cx.error(option, format!("a {option} must be specified"))
+                            .hint("nothing is known of the machine but what stands here");
+                    }
+                }
+                Some(Validated { login: Some(Login::Winrm(Box::new(config.winrm))) })
             }
             other => {
                 let summary = format!("unknown communicator \"{other}\"");
-                cx.error("communicator", summary).hint("write \"ssh\" or \"none\"");
+                cx.error("communicator", summary).hint("write \"ssh\", \"winrm\" or \"none\"");
                 None
             }
         }
     }
 
     fn has_machine(&self, validated: &Validated) -> bool {
-        validated.ssh.is_some()
+        validated.login.is_some()
     }
 
     fn register_steps(&self, registry: &mut StepRegistry) {
@@ -73,10 +99,7 @@ impl Builder for Null {
 
     fn saga(&self, validated: &Validated, cx: &SagaContext) -> Result<Saga, SagaError> {
         let step = ConnectAndProvision::local(&cx.build.target);
-        let step = match &validated.ssh {
-            Some(ssh) => ConnectAndProvision { ssh: Some(Box::new(ssh.clone())), ..step },
-            None => step,
-        };
+        let step = ConnectAndProvision { login: validated.login.clone(), ..step };
         Saga::new(&cx.build.target).step("provision", step).build()
     }
 
@@ -103,13 +126,13 @@ impl Builder for Null {
 pub struct ConnectAndProvision {
     target: String,
     #[serde(skip)]
-    ssh: Option<Box<SshConfig>>,
+    login: Option<Login>,
 }
 
 impl ConnectAndProvision {
     /// A step that reaches nothing: provisioners that work on the local machine still run.
     pub(crate) fn local(target: &str) -> Self {
-        Self { target: target.to_owned(), ssh: None }
+        Self { target: target.to_owned(), login: None }
     }
 }
 
@@ -129,20 +152,22 @@ impl Step for ConnectAndProvision {
             ("PackerRunUUID".into(), Value::string(build.run_uuid.as_str())),
             ("ConnType".into(), Value::string("none")),
         ]);
-        let communicator: Arc<dyn Communicator> = match &self.ssh {
+        let events = events.as_ref().clone();
+        let communicator: Arc<dyn Communicator> = match &self.login {
             None => Arc::new(NoCommunicator),
-            Some(ssh) => {
+            Some(Login::Ssh(ssh)) => {
                 add_login(&mut generated, ssh);
-                let (config, events) = (ssh.as_ref().clone(), events.as_ref().clone());
-                let session =
-                    Session::connect(config, SeenHostKeys::default(), events, cx.token()).await;
-                let session = session.map_err(|e| {
-                    if cx.is_cancelled() {
-                        return StepError::cancelled();
-                    }
-                    StepError::because(format!("could not reach {}", ssh.ssh_host), e)
-                })?;
+                let (config, seen) = (ssh.as_ref().clone(), SeenHostKeys::default());
+                let session = Session::connect(config, seen, events, cx.token()).await;
+                let session = session.map_err(|e| failed(&ssh.ssh_host, e, cx))?;
                 Arc::new(SshCommunicator(session))
+            }
+            Some(Login::Winrm(winrm)) => {
+                add_windows_login(&mut generated, winrm);
+                let session =
+                    WinrmSession::connect(winrm.as_ref().clone(), events, cx.token()).await;
+                let session = session.map_err(|e| failed(&winrm.winrm_host, e, cx))?;
+                Arc::new(WinrmCommunicator(session))
             }
         };
         hook.provision(communicator, generated, cx.token()).await
@@ -151,6 +176,17 @@ impl Step for ConnectAndProvision {
     async fn undo(&self, _: &StepContext, _: Option<()>) -> Result<(), StepError> {
         Ok(())
     }
+}
+
+fn failed(
+    host: &str,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    cx: &StepContext,
+) -> StepError {
+    if cx.is_cancelled() {
+        return StepError::cancelled();
+    }
+    StepError::because(format!("could not reach {host}"), error)
 }
 
 /// What `build.*` has of a login by ssh.
@@ -163,4 +199,18 @@ fn add_login(generated: &mut Generated, ssh: &SshConfig) {
     generated.insert("Password".into(), text(&ssh.ssh_password));
     generated.insert("SSHPrivateKeyFile".into(), text(&ssh.ssh_private_key_file));
     generated.insert("SSHAgentAuth".into(), Value::bool(ssh.ssh_agent_auth));
+}
+
+/// The same of one by WinRM.
+fn add_windows_login(generated: &mut Generated, winrm: &WinrmConfig) {
+    for (name, value) in [
+        ("ConnType", "winrm"),
+        ("Host", &winrm.winrm_host),
+        ("User", &winrm.winrm_username),
+        ("Password", &winrm.winrm_password),
+        ("WinRMPassword", &winrm.winrm_password),
+    ] {
+        generated.insert(name.into(), Value::string(value));
+    }
+    generated.insert("Port".into(), Value::number(i64::from(winrm.port())));
 }

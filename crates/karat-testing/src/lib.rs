@@ -8,3 +8,4 @@ pub mod qemu;
 pub mod registry;
 pub mod relay;
 pub mod sshd;
+pub mod winrm;

@@ -108,7 +108,7 @@ pub(crate) fn common(
     let (launch, network) = run.validate(cx);
     let reach = reach.validate(cx);
     if reach.interface == Interface::SessionManager
-        && reach.ssh.is_some()
+        && reach.login.is_some()
         && launch.profile.is_empty()
         && launch.policy.is_none()
         && cx.is_known("iam_instance_profile")

@@ -29,6 +29,7 @@
 //! | `retire.rs` | images that have the name already |
 //! | `surrogate.rs`, `snapshots.rs`, `swap.rs` | an image of another disk |
 //! | `volumes.rs` | disks that stay |
+//! | `windows.rs` | the login to Windows |
 //! | `artifact.rs` | what came out, and removing it |
 
 mod artifact;
@@ -57,6 +58,7 @@ mod stop;
 mod surrogate;
 mod swap;
 mod volumes;
+mod windows;
 
 use karat_component::{Artifact, Builder, ComponentError, SagaContext, ValidateContext};
 use karat_config::NameRules;
@@ -207,7 +209,7 @@ macro_rules! builder {
             }
 
             fn has_machine(&self, validated: &Validated) -> bool {
-                validated.reach.ssh.is_some()
+                validated.reach.login.is_some()
             }
 
             fn register_steps(&self, registry: &mut StepRegistry) {
@@ -318,10 +320,10 @@ impl Layout<'_> {
         saga = saga.step(node::INSTANCE, self.instance());
         // The session manager needs no way in.
         let opens = own_group && v.reach.interface != Interface::SessionManager;
-        if let Some(ssh) = v.reach.ssh.as_ref().filter(|_| opens) {
+        if let Some(login) = v.reach.login.as_ref().filter(|_| opens) {
             let open = OpenGroup {
                 scope: scope(),
-                port: ssh.ssh_port,
+                port: login.port(),
                 sources: v.network.sources.clone(),
                 interface: v.reach.interface,
             };
@@ -515,10 +517,10 @@ impl Layout<'_> {
         Provision {
             scope: self.scope.clone(),
             interface: self.v.reach.interface,
-            connects: self.v.reach.ssh.is_some(),
+            connects: self.v.reach.login.is_some(),
             pause: self.v.reach.pause,
             ends_after: self.v.launch.ends_after,
-            ssh: self.v.reach.ssh.clone().map(Box::new),
+            login: self.v.reach.login.clone(),
         }
     }
 

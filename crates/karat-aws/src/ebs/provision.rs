@@ -9,6 +9,7 @@ use karat_component::{BuildInfo, Communicator, Events, Generated, NoCommunicator
 use karat_saga::{Step, StepContext, StepError};
 use karat_ssh::{SeenHostKeys, Session, SshCommunicator, SshConfig, Way};
 use karat_value::Value;
+use karat_winrm::WinrmCommunicator;
 use serde::{Deserialize, Serialize};
 
 use super::dead_man::DeadMan;
@@ -20,7 +21,7 @@ use super::session::Through;
 use super::source::SourceImage;
 use super::states::Machine;
 use crate::client::Aws;
-use crate::options::Interface;
+use crate::options::{Interface, Login, Windows};
 
 /// How long a machine's console is waited for to print its host keys.
 const CONSOLE: Duration = Duration::from_secs(15);
@@ -41,7 +42,7 @@ pub(crate) struct Provision {
     pub(crate) ends_after: Option<Duration>,
     /// How to log in may hold secrets, so it is not stored.
     #[serde(skip)]
-    pub(crate) ssh: Option<Box<SshConfig>>,
+    pub(crate) login: Option<Login>,
 }
 
 impl Interface {
@@ -63,15 +64,21 @@ impl Interface {
 }
 
 impl Provision {
-    /// How to log in, with what is known of the machine.
-    fn config(&self, machine: &Machine, cx: &StepContext) -> Result<SshConfig, StepError> {
-        let Some(given) = &self.ssh else {
-            return Err(StepError::new(
-                "how to log in is not stored, so this build cannot be resumed",
-            )
-            .with_hint("build anew"));
-        };
-        let mut config = given.as_ref().clone();
+    fn login(&self) -> Result<&Login, StepError> {
+        self.login.as_ref().ok_or_else(|| {
+            StepError::new("how to log in is not stored, so this build cannot be resumed")
+                .with_hint("build anew")
+        })
+    }
+
+    /// How to log in by ssh, with what is known of the machine.
+    fn config(
+        &self,
+        given: &SshConfig,
+        machine: &Machine,
+        cx: &StepContext,
+    ) -> Result<SshConfig, StepError> {
+        let mut config = given.clone();
         // Sessions are asked for by the machine's id.
         if config.ssh_host.is_empty() || self.interface == Interface::SessionManager {
             config.ssh_host = self.interface.address(machine).to_owned();
@@ -92,10 +99,11 @@ impl Provision {
 
     async fn connect(
         &self,
+        given: &SshConfig,
         machine: &Machine,
         cx: &StepContext,
     ) -> Result<(Session, SshConfig), StepError> {
-        let config = self.config(machine, cx)?;
+        let config = self.config(given, machine, cx)?;
         let way = self.way(cx).await?;
         let by = if way.is_some() { " by the session manager" } else { "" };
         say(cx, format!("Connecting to {}{by}", config.ssh_host));
@@ -211,6 +219,66 @@ impl Provision {
         }
         Ok(generated)
     }
+
+    async fn over_ssh(
+        &self,
+        ssh: &SshConfig,
+        machine: &Machine,
+        mut generated: Generated,
+        cx: &StepContext,
+    ) -> Result<(), StepError> {
+        let hook = cx.service::<dyn ProvisionHook>()?;
+        let (session, config) = self.connect(ssh, machine, cx).await?;
+        let text = |value: &str| Value::string(value);
+        generated.insert("ConnType".into(), text("ssh"));
+        generated.insert("Host".into(), text(&config.ssh_host));
+        generated.insert("Port".into(), Value::number(i64::from(config.ssh_port)));
+        generated.insert("User".into(), text(&config.ssh_username));
+        generated.insert("Password".into(), text(&config.ssh_password));
+        generated.insert("SSHPrivateKeyFile".into(), text(&config.ssh_private_key_file));
+        generated.insert("SSHAgentAuth".into(), Value::bool(config.ssh_agent_auth));
+        let communicator: Arc<dyn Communicator> = Arc::new(SshCommunicator(session.clone()));
+        // A given address can be any machine's.
+        let after = self.ends_after.filter(|_| ssh.ssh_host.is_empty());
+        let switch = after.map(|after| DeadMan::new(Arc::clone(&communicator), after));
+        let work = hook.provision(communicator, generated, cx.token());
+        match &switch {
+            Some(switch) => guarded(switch, work, cx).await?,
+            None => work.await?,
+        }
+        if config.ssh_clear_authorized_keys {
+            let cleared = session.clear_authorized_keys(cx.token()).await;
+            cleared.map_err(|e| {
+                StepError::because("could not remove the build's key from authorized_keys", e)
+            })?;
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    async fn over_winrm(
+        &self,
+        windows: &Windows,
+        machine: &Machine,
+        mut generated: Generated,
+        cx: &StepContext,
+    ) -> Result<(), StepError> {
+        let hook = cx.service::<dyn ProvisionHook>()?;
+        let aws = self.scope.aws().await?;
+        let address = self.interface.address(machine);
+        let (session, config) = windows.connect(&aws, machine, address, cx).await?;
+        for (name, value) in [
+            ("ConnType", "winrm"),
+            ("Host", &config.winrm_host),
+            ("User", &config.winrm_username),
+            ("Password", &config.winrm_password),
+            ("WinRMPassword", &config.winrm_password),
+        ] {
+            generated.insert(name.into(), Value::string(value));
+        }
+        generated.insert("Port".into(), Value::number(i64::from(config.port())));
+        hook.provision(Arc::new(WinrmCommunicator(session)), generated, cx.token()).await
+    }
 }
 
 /// Does the work while the machine's timer is set anew.
@@ -253,37 +321,14 @@ impl Step for Provision {
             return Ok(());
         }
         let machine: Machine = cx.output(node::INSTANCE)?;
-        let mut generated = self.generated(&machine, cx)?;
+        let generated = self.generated(&machine, cx)?;
         if !self.connects {
             return hook.provision(Arc::new(NoCommunicator), generated, cx.token()).await;
         }
-        let (session, config) = self.connect(&machine, cx).await?;
-        let text = |value: &str| Value::string(value);
-        generated.insert("ConnType".into(), text("ssh"));
-        generated.insert("Host".into(), text(&config.ssh_host));
-        generated.insert("Port".into(), Value::number(i64::from(config.ssh_port)));
-        generated.insert("User".into(), text(&config.ssh_username));
-        generated.insert("Password".into(), text(&config.ssh_password));
-        generated.insert("SSHPrivateKeyFile".into(), text(&config.ssh_private_key_file));
-        generated.insert("SSHAgentAuth".into(), Value::bool(config.ssh_agent_auth));
-        let communicator: Arc<dyn Communicator> = Arc::new(SshCommunicator(session.clone()));
-        // A given address can be any machine's.
-        let own = self.ssh.as_ref().is_some_and(|ssh| ssh.ssh_host.is_empty());
-        let after = self.ends_after.filter(|_| own);
-        let switch = after.map(|after| DeadMan::new(Arc::clone(&communicator), after));
-        let work = hook.provision(communicator, generated, cx.token());
-        match &switch {
-            Some(switch) => guarded(switch, work, cx).await?,
-            None => work.await?,
+        match self.login()? {
+            Login::Ssh(ssh) => self.over_ssh(ssh, &machine, generated, cx).await,
+            Login::Winrm(windows) => self.over_winrm(windows, &machine, generated, cx).await,
         }
-        if config.ssh_clear_authorized_keys {
-            let cleared = session.clear_authorized_keys(cx.token()).await;
-            cleared.map_err(|e| {
-                StepError::because("could not remove the build's key from authorized_keys", e)
-            })?;
-        }
-        session.close().await;
-        Ok(())
     }
 
     async fn undo(&self, _: &StepContext, _: Option<()>) -> Result<(), StepError> {

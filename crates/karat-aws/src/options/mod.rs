@@ -28,7 +28,7 @@ pub use tags::{FilterConfig, TagConfig, VolumeTagConfig};
 
 pub(crate) use ami::{Image, is_key};
 pub(crate) use device::Device;
-pub(crate) use reach::{Interface, Reach};
+pub(crate) use reach::{Interface, Login, Reach, Windows};
 pub(crate) use run::{ImageFilter, Launch, Network, Source, Spot, UserData};
 pub(crate) use tags::{Tags, merged, pairs, volume_pairs};
 

@@ -3,13 +3,12 @@
 use karat_component::ValidateContext;
 use karat_config::{Config, Duration};
 use karat_ssh::SshConfig;
-
-use super::not_yet;
+use karat_winrm::WinrmConfig;
 
 /// Reaches the machine.
 #[derive(Clone, Debug, Config)]
 pub struct ReachConfig {
-    /// How the machine is reached: `ssh` or `none`. `winrm` is not supported yet.
+    /// How the machine is reached: `ssh`, `winrm` or `none`.
     #[option(default = "ssh")]
     pub communicator: String,
     /// How to log in by ssh. Without a password, a key or an agent a key pair is made for the
@@ -42,36 +41,13 @@ pub struct ReachConfig {
     /// The local port of the session manager. None is opened.
     #[option(default = 0, volatile, deprecated = "no local port is opened")]
     pub session_manager_port: u16,
-    /// How long a Windows machine's password is waited for. Not supported yet.
+    /// How long the password that Windows makes is waited for, where `winrm_password` is empty.
     #[option(default = "20m", volatile)]
     pub windows_password_timeout: Duration,
-    /// User of a Windows machine. Not supported yet.
-    #[option(default = "")]
-    pub winrm_username: String,
-    /// Password on a Windows machine. Not supported yet.
-    #[option(default = "", secret)]
-    pub winrm_password: String,
-    /// Address of a Windows machine. Not supported yet.
-    #[option(default = "")]
-    pub winrm_host: String,
-    /// Whether proxies are passed by. Not supported yet.
-    #[option(default = false, volatile)]
-    pub winrm_no_proxy: bool,
-    /// Port of a Windows machine's WinRM. Not supported yet.
-    #[option(default = 0)]
-    pub winrm_port: u16,
-    /// How long a Windows machine is waited for. Not supported yet.
-    #[option(default = "30m", volatile)]
-    pub winrm_timeout: Duration,
-    /// Whether WinRM goes over TLS. Not supported yet.
-    #[option(default = false)]
-    pub winrm_use_ssl: bool,
-    /// Whether certificates of WinRM are taken unchecked. Not supported yet.
-    #[option(default = false, volatile)]
-    pub winrm_insecure: bool,
-    /// Whether NTLM is used. Not supported yet.
-    #[option(default = false, volatile)]
-    pub winrm_use_ntlm: bool,
+    /// How to log in by WinRM. Without a password the one that Windows made for its administrator
+    /// is asked for; it is encrypted with the machine's key pair, an RSA key.
+    #[option(flatten)]
+    pub winrm: WinrmConfig,
 }
 
 /// Which of its addresses a machine is reached at.
@@ -86,11 +62,38 @@ pub(crate) enum Interface {
     SessionManager,
 }
 
+/// How to log in to a Windows machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Windows {
+    pub(crate) config: WinrmConfig,
+    /// How long its password is waited for.
+    pub(crate) patience: std::time::Duration,
+    /// The private key of a key pair that is there already.
+    pub(crate) key_file: String,
+}
+
+/// How one logs in.
+#[derive(Clone, Debug)]
+pub(crate) enum Login {
+    Ssh(Box<SshConfig>),
+    Winrm(Box<Windows>),
+}
+
+impl Login {
+    /// The port that is connected to.
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Self::Ssh(ssh) => ssh.ssh_port,
+            Self::Winrm(windows) => windows.config.port(),
+        }
+    }
+}
+
 /// How the machine is reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Reach {
     /// Nothing where provisioners run here alone.
-    pub(crate) ssh: Option<SshConfig>,
+    pub(crate) login: Option<Login>,
     pub(crate) interface: Interface,
     /// A key pair that is there already.
     pub(crate) key_name: Option<String>,
@@ -111,31 +114,30 @@ impl ReachConfig {
     /// Checks the options against each other.
     pub(crate) fn validate(self, cx: &mut ValidateContext<'_>) -> Reach {
         let interface = self.interface(cx);
-        self.not_yet(cx);
         let text = |text: &String| (!text.is_empty()).then(|| text.clone());
         if !matches!(&*self.temporary_key_pair_type, "rsa" | "ed25519") {
             cx.error("temporary_key_pair_type", "temporary_key_pair_type is rsa or ed25519")
                 .detail(format!("\"{}\" is neither.", self.temporary_key_pair_type));
         }
-        let ssh = match self.communicator.as_str() {
+        let login = match self.communicator.as_str() {
             "none" => None,
-            "ssh" | "" => Some(self.ssh.clone()),
-            "winrm" => {
-                let text = "communicator \"winrm\" is not supported yet";
-                cx.error("communicator", text)
-                    .hint("Windows has an ssh server, too: set communicator = \"ssh\"");
-                None
-            }
+            "ssh" | "" => Some(Login::Ssh(Box::new(self.ssh.clone()))),
+            "winrm" => Some(Login::Winrm(Box::new(Windows {
+                config: self.winrm.clone(),
+                patience: self.windows_password_timeout.0,
+                key_file: self.ssh.ssh_private_key_file.clone(),
+            }))),
             other => {
                 cx.error("communicator", format!("unknown communicator \"{other}\""))
-                    .hint("write \"ssh\" or \"none\"");
+                    .hint("write \"ssh\", \"winrm\" or \"none\"");
                 None
             }
         };
         let own = self.ssh.ssh_agent_auth
             || !self.ssh.ssh_password.is_empty()
             || !self.ssh.ssh_private_key_file.is_empty();
-        if !self.ssh_keypair_name.is_empty()
+        if matches!(login, Some(Login::Ssh(_)))
+            && !self.ssh_keypair_name.is_empty()
             && self.ssh.ssh_private_key_file.is_empty()
             && !self.ssh.ssh_agent_auth
             && cx.is_known("ssh_private_key_file")
@@ -144,26 +146,48 @@ impl ReachConfig {
             cx.error("ssh_keypair_name", "the private key of ssh_keypair_name is missing")
                 .hint("set ssh_private_key_file, or ssh_agent_auth = true");
         }
-        for problem in ssh.iter().flat_map(SshConfig::problems) {
-            let error = cx.error(problem.option, problem.summary);
-            if !problem.hint.is_empty() {
-                error.hint(problem.hint);
+        let own_key = !self.ssh_keypair_name.is_empty();
+        let key_file = !self.ssh.ssh_private_key_file.is_empty();
+        let wants_key = match &login {
+            None => false,
+            Some(Login::Ssh(ssh)) => {
+                for problem in ssh.problems() {
+                    let error = cx.error(problem.option, problem.summary);
+                    if !problem.hint.is_empty() {
+                        error.hint(problem.hint);
+                    }
+                }
+                let named = !self.temporary_key_pair_name.is_empty();
+                !own_key && (!own || named && !key_file)
             }
-        }
-        let wants_key = ssh.is_some()
-            && self.ssh_keypair_name.is_empty()
-            && (!own
-                || !self.temporary_key_pair_name.is_empty()
-                    && self.ssh.ssh_private_key_file.is_empty());
+            Some(Login::Winrm(windows)) => {
+                for problem in windows.config.problems() {
+                    cx.error(problem.option, problem.summary).hint(problem.hint);
+                }
+                if interface == Interface::SessionManager {
+                    cx.error("ssh_interface", "the session manager leads to ssh alone")
+                        .hint("use an address for WinRM, or communicator = \"ssh\"");
+                }
+                let asks = windows.config.winrm_password.is_empty();
+                if asks && own_key && !key_file && cx.is_known("winrm_password") {
+                    cx.error(
+                        "ssh_keypair_name",
+                        "the machine's password is encrypted with this key pair",
+                    )
+                    .hint("set ssh_private_key_file to its private key, or winrm_password");
+                }
+                asks && !own_key
+            }
+        };
+        // EC2 encrypts the password of Windows for RSA keys alone.
+        let rsa = self.temporary_key_pair_type == "rsa" || matches!(login, Some(Login::Winrm(_)));
         Reach {
-            temporary_key: wants_key.then(|| TemporaryKey {
-                name: text(&self.temporary_key_pair_name),
-                rsa: self.temporary_key_pair_type == "rsa",
-            }),
+            temporary_key: wants_key
+                .then(|| TemporaryKey { name: text(&self.temporary_key_pair_name), rsa }),
             key_name: text(&self.ssh_keypair_name),
             pause: self.pause_before_ssm.0,
             interface,
-            ssh,
+            login,
         }
     }
 
@@ -182,25 +206,6 @@ impl ReachConfig {
                 );
                 Interface::Any
             }
-        }
-    }
-
-    fn not_yet(&self, cx: &mut ValidateContext<'_>) {
-        let hint = "WinRM is not supported yet; use ssh";
-        let minutes = |d: &Duration| d.0.as_secs() / 60;
-        for (option, given) in [
-            ("windows_password_timeout", minutes(&self.windows_password_timeout) != 20),
-            ("winrm_username", !self.winrm_username.is_empty()),
-            ("winrm_password", !self.winrm_password.is_empty()),
-            ("winrm_host", !self.winrm_host.is_empty()),
-            ("winrm_no_proxy", self.winrm_no_proxy),
-            ("winrm_port", self.winrm_port != 0),
-            ("winrm_timeout", minutes(&self.winrm_timeout) != 30),
-            ("winrm_use_ssl", self.winrm_use_ssl),
-            ("winrm_insecure", self.winrm_insecure),
-            ("winrm_use_ntlm", self.winrm_use_ntlm),
-        ] {
-            not_yet(cx, option, given, hint);
         }
     }
 }

@@ -15,6 +15,7 @@ mod replace;
 mod runs;
 mod session;
 mod spot;
+mod windows;
 
 /// Says why a test is skipped.
 fn note(text: &str) {

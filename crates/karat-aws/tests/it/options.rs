@@ -194,10 +194,34 @@ fn what_is_wrong_is_told() {
 /// What is accepted has to work: the rest says that it does not yet.
 #[test]
 fn what_is_not_supported_yet_says_so() {
-    for (option, value) in
-        [("vault_aws_engine", json!({ "name": "x" })), ("winrm_username", json!("Administrator"))]
-    {
-        refused(&json!({ option: value }), &format!("\"{option}\" is not supported"));
+    let vault = json!({ "vault_aws_engine": { "name": "x" } });
+    refused(&vault, "\"vault_aws_engine\" is not supported");
+}
+
+#[test]
+fn windows_is_reached_with_what_it_needs() {
+    let windows = json!({ "communicator": "winrm", "ssh_username": null });
+    let with_user = |more: Json| {
+        let mut all = windows.clone();
+        all["winrm_username"] = json!("Administrator");
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    refused(&windows, "winrm_username must be specified.");
+    testing::options(&ebs(), &body(&with(&with_user(json!({})))));
+    refused(
+        &with_user(json!({ "ssh_keypair_name": "mine" })),
+        "the machine's password is encrypted with this key pair",
+    );
+    for more in [
+        json!({ "ssh_keypair_name": "mine", "winrm_password": "x" }),
+        json!({ "ssh_keypair_name": "mine", "ssh_private_key_file": "mine.pem" }),
+        json!({ "winrm_use_ssl": true, "winrm_insecure": true, "winrm_port": 5986 }),
+    ] {
+        testing::options(&ebs(), &body(&with(&with_user(more))));
     }
-    refused(&json!({ "communicator": "winrm", "ssh_username": null }), "not supported yet");
+    refused(
+        &with_user(json!({ "ssh_interface": "session_manager", "iam_instance_profile": "p" })),
+        "the session manager leads to ssh alone",
+    );
 }

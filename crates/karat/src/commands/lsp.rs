@@ -73,7 +73,7 @@ pub(crate) fn catalog() -> Catalog {
                 doc: entry.doc.to_owned(),
             })
             .collect(),
-        communicators: ["machine", "none", "ssh"].map(str::to_owned).to_vec(),
+        communicators: ["machine", "none", "ssh", "winrm"].map(str::to_owned).to_vec(),
     }
 }
 

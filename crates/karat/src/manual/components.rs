@@ -103,7 +103,8 @@ pub(crate) fn entries() -> Vec<Entry> {
     all.builders().iter().for_each(|(n, c)| add(Kind::Source, n, c.schema()));
     let plain = |doc: &str| Schema { doc: doc.into(), ..Schema::default() };
     add(Kind::Communicator, "machine", plain(MACHINE));
-    add(Kind::Communicator, "ssh", ssh());
+    add(Kind::Communicator, "ssh", karat_ssh::SshConfig::schema());
+    add(Kind::Communicator, "winrm", karat_winrm::WinrmConfig::schema());
     add(Kind::Communicator, "none", plain(NONE));
     all.provisioners().iter().for_each(|(n, c)| add(Kind::Provisioner, n, c.schema()));
     all.post_processors().iter().for_each(|(n, c)| add(Kind::PostProcessor, n, c.schema()));
@@ -111,20 +112,27 @@ pub(crate) fn entries() -> Vec<Entry> {
     entries
 }
 
-fn ssh() -> Schema {
-    karat_ssh::SshConfig::schema()
+/// The communicators whose options stand in the blocks of sources.
+fn logins() -> [(&'static str, Schema); 2] {
+    [("ssh", karat_ssh::SshConfig::schema()), ("winrm", karat_winrm::WinrmConfig::schema())]
 }
 
-/// The options to be shown with an entry, and whether those of the communicator `ssh`, which stand
-/// in the same block, are left to its own page.
-fn own_options(entry: &Entry) -> (Vec<&OptionSchema>, bool) {
-    let ssh = ssh();
+/// The options to be shown with an entry, and the communicators whose options stand in the same
+/// block and are left to their own pages.
+fn own_options(entry: &Entry) -> (Vec<&OptionSchema>, Vec<&'static str>) {
     let all = &entry.schema.options;
-    let is_ssh = |o: &OptionSchema| ssh.options.iter().any(|s| s.name == o.name);
-    if entry.kind == Kind::Communicator || !all.iter().any(is_ssh) {
-        return (all.iter().collect(), false);
+    let mut own: Vec<&OptionSchema> = all.iter().collect();
+    let mut left = Vec::new();
+    if entry.kind != Kind::Communicator {
+        for (name, schema) in logins() {
+            let before = own.len();
+            own.retain(|option| !schema.options.iter().any(|o| o.name == option.name));
+            if own.len() < before {
+                left.push(name);
+            }
+        }
     }
-    (all.iter().filter(|o| !is_ssh(o)).collect(), true)
+    (own, left)
 }
 
 /// The options of a component, in `width` columns; names bold where there is `colour`.
@@ -132,14 +140,16 @@ pub(crate) fn terminal(entry: &Entry, width: usize, colour: bool) -> String {
     let heading = format!("{} \"{}\"", entry.kind.word(), entry.name);
     let mut text = format!("{}\n\n", bold(&heading, colour));
     text.push_str(&fill(&entry.schema.doc, "", width));
-    let (options, has_ssh) = own_options(entry);
+    let (options, logins) = own_options(entry);
     text.push_str(&example(entry, &options));
     options_text(&options, 0, (width, colour), &mut text);
-    if has_ssh {
-        let more = "With `communicator = \"ssh\"` the options of `karat docs ssh` stand in this \
-                    block as well.";
+    for name in logins {
+        let more = format!(
+            "With `communicator = \"{name}\"` the options of `karat docs {name}` stand in this \
+             block as well."
+        );
         text.push('\n');
-        text.push_str(&fill(more, "", width));
+        text.push_str(&fill(&more, "", width));
     }
     let common = entry.kind.common();
     if !common.is_empty() {
@@ -234,15 +244,19 @@ pub(crate) fn markdown(entry: &Entry) -> String {
     let mut text = format!("# {heading} `{}`\n\n{}\n", entry.name, entry.schema.doc);
     let block = entry.kind.block(&entry.name);
     let _ = writeln!(text, "\n```hcl\n{block}\n```");
-    let (options, has_ssh) = own_options(entry);
+    let (options, logins) = own_options(entry);
     if !options.is_empty() {
         text.push_str("\n## Options\n");
         options_markdown(&options, "", &mut text);
     }
-    if has_ssh {
-        text.push_str(
-            "\n## Logging in\n\nWith `communicator = \"ssh\"` the options of the communicator \
-             [`ssh`](../communicators/ssh.md) stand in this block as well.\n",
+    if !logins.is_empty() {
+        text.push_str("\n## Logging in\n");
+    }
+    for name in logins {
+        let _ = writeln!(
+            text,
+            "\nWith `communicator = \"{name}\"` the options of the communicator \
+             [`{name}`](../communicators/{name}.md) stand in this block as well."
         );
     }
     let common = entry.kind.common();

@@ -2,10 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ring::digest;
 
 use super::model::{Instance, InstanceState, MetadataOptions, Volume, VolumeState};
 use super::resource::{find, find_mut, maybe, one, seen, select};
-use super::{done, page, types};
+use super::{done, keys, page, types};
 use crate::aws::call::{Call, Job};
 use crate::aws::error::{AwsError, Result};
 use crate::aws::filters::Filters;
@@ -224,6 +225,7 @@ pub(super) fn node(call: &Call<'_>, i: &Instance) -> Node {
     let alive = state != InstanceState::Terminated;
     let public = public_address(call, i);
     let kind = types::find(&i.kind).ok();
+    let windows = is_windows(call, i);
     let mappings = volumes_of(call, i).filter_map(|v| {
         let at = v.attachment.as_ref()?;
         Some(tree! {
@@ -297,8 +299,9 @@ pub(super) fn node(call: &Call<'_>, i: &Instance) -> Node {
         "metadataOptions": metadata_node(&i.metadata),
         "enclaveOptions": tree! { "enabled": i.enclave },
         "bootMode": i.boot_mode.as_deref(),
-        "platformDetails": "Linux/UNIX",
-        "usageOperation": "RunInstances",
+        "platform": windows.then_some("windows"),
+        "platformDetails": if windows { "Windows" } else { "Linux/UNIX" },
+        "usageOperation": if windows { "RunInstances:0002" } else { "RunInstances" },
         "usageOperationUpdateTime": rfc3339(i.launched),
         "privateDnsNameOptions": tree! {
             "hostnameType": "ip-name",
@@ -814,10 +817,28 @@ pub(super) fn console(call: &mut Call<'_>) -> Result<Node> {
     Ok(tree! { "instanceId": &i.id, "timestamp": rfc3339(call.now), "output": shown })
 }
 
+/// Windows makes a password for its administrator when it starts for the first time, and tells it
+/// encrypted with the key pair of the launch.
 pub(super) fn password(call: &mut Call<'_>) -> Result<Node> {
     let i = find::<Instance>(call, call.params.need("InstanceId")?)?;
-    // Only Windows makes one, and there is none here.
-    Ok(tree! { "instanceId": &i.id, "timestamp": rfc3339(call.now), "passwordData": "" })
+    let runs = i.phase.at(call.now) == InstanceState::Running;
+    let pair = i.key_name.as_deref().and_then(|name| keys::by_name(call, name));
+    let data = pair
+        .filter(|_| runs && is_windows(call, i))
+        .and_then(|pair| keys::sealed(pair, &administrators_password(&i.id)));
+    let (time, data) = (rfc3339(call.now), data.unwrap_or_default());
+    Ok(tree! { "instanceId": &i.id, "timestamp": time, "passwordData": data })
+}
+
+fn is_windows(call: &Call<'_>, instance: &Instance) -> bool {
+    let image = call.state.images.iter().find(|image| image.id == instance.image);
+    image.is_some_and(|image| image.platform.as_deref() == Some("windows"))
+}
+
+/// The same each time for one instance.
+fn administrators_password(id: &str) -> String {
+    let sum = digest::digest(&digest::SHA256, format!("password of {id}").as_bytes());
+    STANDARD.encode(&sum.as_ref()[..24])
 }
 
 pub(super) fn credits(call: &mut Call<'_>) -> Result<Node> {

@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 use ring::digest;
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey};
-use rsa::{BoxedUint, RsaPrivateKey, RsaPublicKey};
+use rsa::{BoxedUint, Pkcs1v15Encrypt, RsaPrivateKey, RsaPublicKey};
 
 use super::model::KeyPair;
 use super::page;
@@ -205,13 +205,27 @@ fn imported(public: &str) -> Result<(&'static str, String)> {
             Ok(("ed25519", ed25519_fingerprint(public)?))
         }
         ("ssh-rsa", [_, exponent, modulus]) => {
-            let number = BoxedUint::from_be_slice_vartime;
-            let key = RsaPublicKey::new_unchecked(number(modulus), number(exponent));
-            let der = key.to_public_key_der().map_err(|_| format_error())?;
+            let der = rsa_key(modulus, exponent).to_public_key_der().map_err(|_| format_error())?;
             Ok(("rsa", with_colons(&Md5::digest(der.as_bytes()))))
         }
         _ => Err(format_error()),
     }
+}
+
+fn rsa_key(modulus: &[u8], exponent: &[u8]) -> RsaPublicKey {
+    let number = BoxedUint::from_be_slice_vartime;
+    RsaPublicKey::new_unchecked(number(modulus), number(exponent))
+}
+
+/// A short text that only the private key's owner can read (PKCS #1 1.5), as base64. EC2 does so
+/// for RSA keys alone.
+pub(super) fn sealed(pair: &KeyPair, plain: &str) -> Option<String> {
+    let (_, bytes) = blob(&pair.public)?;
+    let parts = fields(&bytes)?;
+    let [b"ssh-rsa", exponent, modulus] = parts.as_slice() else { return None };
+    let key = rsa_key(modulus, exponent);
+    let sealed = key.encrypt(&mut rand::rng(), Pkcs1v15Encrypt, plain.as_bytes()).ok()?;
+    Some(STANDARD.encode(sealed))
 }
 
 pub(super) fn import(call: &mut Call<'_>) -> Result<Node> {
