@@ -16,7 +16,10 @@ const SCRIPTS: &[(&str, &str)] = &[
         "security-hardening",
         "echo 'kernel.kptr_restrict = 2' | sudo tee /etc/sysctl.d/90-guide.conf",
     ),
-    ("cis-benchmark", "sudo chmod 600 /etc/ssh/sshd_config && echo hardened | sudo tee -a /opt/app/state"),
+    (
+        "cis-benchmark",
+        "sudo chmod 600 /etc/ssh/sshd_config && echo hardened | sudo tee -a /opt/app/state",
+    ),
 ];
 
 /// Builds on what the guide's template made, where it was copied to.
