@@ -252,6 +252,7 @@ class Fault(Exception):
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     own = None
+    asked = ""
 
     def log_message(self, *_):
         pass
@@ -312,16 +313,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         self.answer(200, self.wrap(*text))
 
-    @staticmethod
-    def wrap(action, body):
+    def wrap(self, action, body):
         spaces = " ".join(f'xmlns:{short}="{long}"' for short, long in NAMES.items())
         return (f"<s:Envelope xml:lang=\"en-US\" {spaces}><s:Header><a:Action>{action}</a:Action>"
-                f"<a:MessageID>uuid:{uuid.uuid4()}</a:MessageID></s:Header><s:Body>{body}</s:Body>"
+                f"<a:MessageID>uuid:{uuid.uuid4()}</a:MessageID>"
+                f"<a:RelatesTo>{self.asked}</a:RelatesTo></s:Header><s:Body>{body}</s:Body>"
                 f"</s:Envelope>").encode()
 
     def serve(self, top):
         find = lambda path: top.find(path, NAMES)
         action = find("s:Header/a:Action").text.strip()
+        self.asked = escape(find("s:Header/a:MessageID").text)
         kind = action.rsplit("/", 1)[1]
         with LOCK:
             COUNTS[kind] = COUNTS.get(kind, 0) + 1
