@@ -1,8 +1,6 @@
 //! A machine that is reached over WinRM, through the program: files both ways, a script, and a
 //! password that shows nowhere.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail so")]
-
 use std::process::Command;
 
 use karat_testing::winrm::{PASSWORD, USER, Winrm};
