@@ -163,7 +163,7 @@ impl Step for ConnectAndProvision {
                 Arc::new(SshCommunicator(session))
             }
             Some(Login::Winrm(winrm)) => {
-                add_windows_login(&mut generated, winrm);
+                winrm.tell(&mut generated);
                 let session =
                     WinrmSession::connect(winrm.as_ref().clone(), events, cx.token()).await;
                 let session = session.map_err(|e| failed(&winrm.winrm_host, e, cx))?;
@@ -199,18 +199,4 @@ fn add_login(generated: &mut Generated, ssh: &SshConfig) {
     generated.insert("Password".into(), text(&ssh.ssh_password));
     generated.insert("SSHPrivateKeyFile".into(), text(&ssh.ssh_private_key_file));
     generated.insert("SSHAgentAuth".into(), Value::bool(ssh.ssh_agent_auth));
-}
-
-/// The same of one by WinRM.
-fn add_windows_login(generated: &mut Generated, winrm: &WinrmConfig) {
-    for (name, value) in [
-        ("ConnType", "winrm"),
-        ("Host", &winrm.winrm_host),
-        ("User", &winrm.winrm_username),
-        ("Password", &winrm.winrm_password),
-        ("WinRMPassword", &winrm.winrm_password),
-    ] {
-        generated.insert(name.into(), Value::string(value));
-    }
-    generated.insert("Port".into(), Value::number(i64::from(winrm.port())));
 }

@@ -1,6 +1,8 @@
 //! The options of the communicator, with Packer's names, defaults and meaning.
 
+use karat_component::Generated;
 use karat_config::Config;
+use karat_value::Value;
 
 /// Reaches a Windows machine over WinRM.
 #[derive(Clone, Debug, Config)]
@@ -67,6 +69,20 @@ impl WinrmConfig {
             (0, false) => 5985,
             (given, _) => given,
         }
+    }
+
+    /// Adds what `build.*` has of the login.
+    pub fn tell(&self, generated: &mut Generated) {
+        for (name, value) in [
+            ("ConnType", "winrm"),
+            ("Host", &self.winrm_host),
+            ("User", &self.winrm_username),
+            ("Password", &self.winrm_password),
+            ("WinRMPassword", &self.winrm_password),
+        ] {
+            generated.insert(name.into(), Value::string(value));
+        }
+        generated.insert("Port".into(), Value::number(i64::from(self.port())));
     }
 
     /// Where requests go.

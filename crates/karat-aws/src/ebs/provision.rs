@@ -267,16 +267,7 @@ impl Provision {
         let aws = self.scope.aws().await?;
         let address = self.interface.address(machine);
         let (session, config) = windows.connect(&aws, machine, address, cx).await?;
-        for (name, value) in [
-            ("ConnType", "winrm"),
-            ("Host", &config.winrm_host),
-            ("User", &config.winrm_username),
-            ("Password", &config.winrm_password),
-            ("WinRMPassword", &config.winrm_password),
-        ] {
-            generated.insert(name.into(), Value::string(value));
-        }
-        generated.insert("Port".into(), Value::number(i64::from(config.port())));
+        config.tell(&mut generated);
         hook.provision(Arc::new(WinrmCommunicator(session)), generated, cx.token()).await
     }
 }
