@@ -46,7 +46,7 @@ pub use ids::{ParseIdError, RunId, SagaId};
 pub use journal::{Journal, JournalError, RunHold, RunInfo, RunState};
 pub use observe::{Observer, Place, Progress};
 pub use recover::{RecoverOptions, RecoverReport, RecoveredRun, RecoveredSaga, recover};
-pub use saga::{Node, Saga, SagaError};
+pub use saga::{Node, Saga, SagaBuilder, SagaError};
 pub use services::Services;
 pub use state::{NodeEvent, NodeState, Refused, SagaEvent, SagaState};
 pub use step::{DynStep, Lifetime, Step, StepError, StepErrorKind, StepRegistry};

@@ -351,6 +351,34 @@ fn a_disk_of_another_program_is_read_with_qemu_img() {
 }
 
 #[test]
+fn a_copy_is_encrypted_with_the_key_of_its_region() {
+    let place = Place::new();
+    let west = ["--region", "us-west-2"];
+    let Some(key) = aws(&place, &[&["kms", "create-key"][..], &west].concat()) else { return };
+    let arn = key["KeyMetadata"]["Arn"].as_str().unwrap();
+    let alias = ["kms", "create-alias", "--alias-name", "alias/own", "--target-key-id", arn];
+    aws(&place, &[&alias[..], &west].concat()).unwrap();
+    disk(&place, "one.raw", &[(0, 1), (3, 2)]);
+    let of_regions = ["-region", "us-east-1", "-region", "us-west-2"];
+    let keys = ["-kms-key", "us-west-2=alias/own", "one.raw"];
+    let done = imported(&place, &[&["-json", "-name", "one"][..], &of_regions, &keys].concat());
+    let key_of = |region: &str| {
+        let id = done["images"][region].as_str().unwrap();
+        let image = ["ec2", "describe-images", "--region", region, "--image-ids", id];
+        let image = aws(&place, &image).unwrap();
+        let disk = &image["Images"][0]["BlockDeviceMappings"][0]["Ebs"];
+        assert_eq!(disk["Encrypted"], true, "{region}: {image}");
+        let id = disk["SnapshotId"].as_str().unwrap();
+        let snapshot = ["ec2", "describe-snapshots", "--region", region, "--snapshot-ids", id];
+        let snapshot = aws(&place, &snapshot).unwrap();
+        snapshot["Snapshots"][0]["KmsKeyId"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(key_of("us-west-2"), arn);
+    // The other has AWS's own.
+    assert!(key_of("us-east-1").contains(":us-east-1:"));
+}
+
+#[test]
 fn an_import_that_is_killed_goes_on_and_one_that_is_given_up_leaves_nothing() {
     let place = Place::new();
     let blocks: Vec<(usize, u8)> = (0..40).map(|index| (index, 7)).collect();
@@ -477,6 +505,49 @@ fn a_killed_import_in_a_build_is_recovered_or_gone_on_with() {
     let output = place.karat(&["recover"], "").output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     assert_eq!(place.left().len(), 2, "{:?}", place.left());
+}
+
+#[test]
+fn a_killed_import_task_is_recovered() {
+    let place = Place::new();
+    if aws(&place, &["s3api", "create-bucket", "--bucket", "disks"]).is_none() {
+        return;
+    }
+    let trust = r#"{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"vmie.amazonaws.com"}}}"#;
+    let may = r#"{"Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}"#;
+    let role = ["iam", "create-role", "--role-name", "vmimport"];
+    aws(&place, &[&role[..], &["--assume-role-policy-document", trust]].concat()).unwrap();
+    let policy = ["iam", "put-role-policy", "--role-name", "vmimport", "--policy-name", "read"];
+    aws(&place, &[&policy[..], &["--policy-document", may]].concat()).unwrap();
+    let template = IMPORT.replace(
+        "format    = \"raw\"",
+        "format = \"raw\"\n method = \"import-image\"\n s3_bucket_name = \"disks\"",
+    );
+    std::fs::write(place.folder.path().join("main.pkr.hcl"), template).unwrap();
+    let before = place.left();
+    for call in [
+        "s3:CreateMultipartUpload",
+        "s3:UploadPart",
+        "ec2:ImportImage",
+        "ec2:CopyImage",
+        "ec2:DeregisterImage",
+    ] {
+        disk(&place, "disk.raw", &[(0, 1), (3, 2), (39, 3)]);
+        let id = place.hold(call);
+        let mut build = place.start();
+        place.until_held(&id, &mut build);
+        build.kill().unwrap();
+        build.wait().unwrap();
+        assert_ne!(place.left(), before, "{call}");
+        let output = place.karat(&["recover"], "").output().unwrap();
+        assert!(output.status.success(), "{call}: {}", text(&output));
+        if call != "ec2:DeregisterImage" {
+            assert_eq!(place.left(), before, "{call}: {}", text(&output));
+        }
+    }
+    // It was done but for what was temporary: the image stands, and nothing else.
+    let fit: Vec<_> = place.lab.audit().into_iter().filter(|l| l.image).collect();
+    assert_eq!((fit.len(), place.left().len()), (2, before.len() + 2), "{:?}", place.left());
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Access {
         let ignored = var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|t| t == "true");
         // One of a service goes before the one of all.
         let of_services =
-            ["EC2", "IAM", "KMS", "SSM", "SECRETS_MANAGER", "SERVICE_QUOTAS", "STS", "EBS"];
+            ["EC2", "IAM", "KMS", "SSM", "SECRETS_MANAGER", "SERVICE_QUOTAS", "STS", "EBS", "S3"];
         let of_service = |name: &&str| var(&format!("AWS_ENDPOINT_URL_{name}")).is_some();
         if !ignored && !of_services.iter().any(of_service) {
             access.endpoint = var("AWS_ENDPOINT_URL");

@@ -96,6 +96,11 @@ impl Aws {
         Ok(keep(runtime, access, aws))
     }
 
+    /// How services are reached.
+    pub(crate) fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
     /// IAM.
     pub(crate) fn iam(&self) -> aws_sdk_iam::Client {
         aws_sdk_iam::Client::new(&self.config)

@@ -5,6 +5,7 @@
 //! | `access.rs` | [`Access`]: what is needed to reach AWS, as a step stores it |
 //! | `connect.rs` | [`Aws`]: the clients of one region |
 //! | `role.rs` | credentials of roles, second factors |
+//! | `s3.rs` | the few calls of S3 |
 //! | `trusting.rs` | the web without a look at certificates |
 //! | `error.rs` | [`AwsError`]: what a service answered |
 //! | `watch.rs` | waiting, one question for all who wait in a region |
@@ -13,6 +14,7 @@ mod access;
 mod connect;
 mod error;
 mod role;
+pub(crate) mod s3;
 mod trusting;
 mod watch;
 

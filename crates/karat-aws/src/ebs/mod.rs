@@ -69,8 +69,9 @@ use config::{Product, Validated};
 pub use fast_launch::{FastLaunchConfig, FastLaunchRegionConfig};
 pub(crate) use preflight::literal;
 pub(crate) use quota::is_small;
+pub(crate) use retire::old_images;
 pub(crate) use scope::{
-    BUILD_TAG, Scope, TOKEN_TAG, UNSEEN, filter, launch_permissions, message, say,
+    BUILD_TAG, Scope, TOKEN_TAG, UNSEEN, ec2_tags, filter, launch_permissions, message, pause, say,
 };
 pub(crate) use snapshots::SnapshotStates;
 pub(crate) use source::{SourceImage, find};

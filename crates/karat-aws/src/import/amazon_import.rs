@@ -8,37 +8,45 @@ use karat_component::{
 };
 use karat_config::{Config, NameRules};
 use karat_disk::Container;
-use karat_saga::{Saga, StepRegistry};
+use karat_provisioners::late::Late;
+use karat_saga::{Saga, SagaBuilder, StepRegistry};
 use serde_json::json;
 
 use super::Import;
 use super::send::{Made, SendDisk, Shared};
+use super::task::{Bucket, Publish, RunTask, Upload};
 use crate::client::Access;
 use crate::ebs::Scope;
-use crate::options::{AccessConfig, Tags, is_key, merged, not_yet};
+use crate::options::{AccessConfig, Tags, is_key, merged};
 
 /// Makes an Amazon Machine Image of a disk that a build left.
 ///
 /// The disk's blocks go into a snapshot by EBS direct, and the snapshot is registered as an image:
-/// no bucket, no role and no import task are needed, and AWS changes nothing on the disk.
+/// no bucket, no role and no import task are needed, and AWS changes nothing on the disk. Windows,
+/// and licences, take an import task (`method`).
 #[derive(Clone, Debug, Config)]
 pub struct AmazonImportConfig {
     /// How AWS is reached.
     #[option(flatten)]
     pub access: AccessConfig,
-    /// A bucket of S3. None is needed.
+    /// How the image is made: `ebs-direct` sends the disk's blocks; `import-image` brings the disk to
+    /// a bucket and has a task of AWS make the image, which boots the system and changes it. Without,
+    /// the task where `platform` is `windows` or there is a `license_type`, and the blocks otherwise.
+    #[option(default = "")]
+    pub method: String,
+    /// The bucket of S3 that a task reads the disk from. Sending blocks needs none.
     #[option(default = "", volatile)]
     pub s3_bucket_name: String,
-    /// The disk's name in the bucket. None is needed.
+    /// The disk's name in the bucket; without, `packer-import-{{timestamp}}.FORMAT`.
     #[option(default = "", late, volatile)]
     pub s3_key_name: String,
-    /// How the bucket encrypts. None is needed.
+    /// How the disk is encrypted in the bucket: `AES256` or `aws:kms`.
     #[option(default = "", volatile)]
     pub s3_encryption: String,
-    /// The key that the bucket encrypts with. None is needed.
+    /// The key of `aws:kms` that it is encrypted with there; AWS's own without.
     #[option(default = "", volatile)]
     pub s3_encryption_key: String,
-    /// Whether the disk stays in the bucket. None is needed.
+    /// Whether the disk stays in the bucket.
     #[option(default = false, volatile)]
     pub skip_clean: bool,
     /// Tags of the image and its snapshot.
@@ -63,13 +71,14 @@ pub struct AmazonImportConfig {
     /// The key that it is encrypted with; AWS's own without.
     #[option(default = "")]
     pub ami_kms_key: String,
-    /// `v2.0`: machines of the image have the metadata service in version 2 alone, also without.
+    /// `v2.0`: machines of the image have the metadata service in version 2 alone; also without, where
+    /// blocks are sent.
     #[option(default = "")]
     pub imds_support: String,
-    /// The licence of the system, for an import task. Not supported: an image of Linux needs none.
+    /// The licence of the system, for an import task: `AWS` or `BYOL`.
     #[option(default = "")]
     pub license_type: String,
-    /// The role of an import task. None is needed.
+    /// The role in which an import task reads the bucket; `vmimport` without.
     #[option(default = "", volatile)]
     pub role_name: String,
     /// The disk's format, which its name ends in: `ova`, `raw`, `vmdk`, `vhd`, `vhdx`, or `qcow2`. All
@@ -80,11 +89,11 @@ pub struct AmazonImportConfig {
     /// The disk's architecture: `x86_64` or `arm64`.
     #[option(default = "x86_64")]
     pub architecture: String,
-    /// How machines of the image start: `legacy-bios`, `uefi` or `uefi-preferred`; what the disk has
-    /// partitions for, without.
+    /// How machines of the image start: `legacy-bios`, `uefi` or `uefi-preferred`. Without, what the
+    /// disk has partitions for; with an import task `legacy-bios`, and `uefi` of `arm64`.
     #[option(default = "")]
     pub boot_mode: String,
-    /// The disk's system: `linux`.
+    /// The disk's system: `linux` or `windows`.
     #[option(default = "")]
     pub platform: String,
 }
@@ -96,11 +105,26 @@ pub struct AmazonImportValidated {
     import: Import,
     format: String,
     shared: Shared,
+    /// The import task, where it is not blocks that are sent.
+    task: Option<Task>,
+}
+
+/// What an import task needs beside.
+#[derive(Clone, Debug)]
+struct Task {
+    bucket: Bucket,
+    platform: String,
+    license: String,
+    role: String,
+    imds: bool,
 }
 
 /// The post-processor `amazon-import`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AmazonImport;
+
+/// The step that gives the image.
+const MADE: &str = "import";
 
 /// The format of a name, which is in lower case.
 fn format(name: &str) -> Option<Container> {
@@ -108,6 +132,53 @@ fn format(name: &str) -> Option<Container> {
 }
 
 impl AmazonImportConfig {
+    /// Whether the image is made by an import task.
+    fn is_task(&self) -> bool {
+        match self.method.as_str() {
+            "" => self.platform == "windows" || !self.license_type.is_empty(),
+            method => method == "import-image",
+        }
+    }
+
+    fn check_method(&self, cx: &mut ValidateContext<'_>) {
+        if !["", "ebs-direct", "import-image"].contains(&self.method.as_str()) {
+            cx.error("method", format!("unknown method \"{}\"", self.method))
+                .hint("use ebs-direct or import-image");
+        }
+        for (option, given) in [
+            ("platform", self.platform == "windows"),
+            ("license_type", !self.license_type.is_empty()),
+        ] {
+            if given && self.method == "ebs-direct" {
+                cx.error(
+                    option,
+                    format!("\"{option}\" needs an import task, and not blocks alone"),
+                )
+                .hint("remove method = \"ebs-direct\"");
+            }
+        }
+        if !matches!(&*self.license_type, "" | "AWS" | "BYOL") {
+            cx.error("license_type", format!("invalid license type '{}'", self.license_type))
+                .hint("use AWS or BYOL");
+        }
+        karat_provisioners::late::check("s3_key_name", &self.s3_key_name, cx);
+        if !self.is_task() {
+            return;
+        }
+        if self.s3_bucket_name.is_empty() && cx.is_known("s3_bucket_name") {
+            cx.error("s3_bucket_name", "s3_bucket_name must be set")
+                .detail("An import task reads the disk from a bucket.");
+        }
+        if self.format == "qcow2" {
+            cx.error("format", "an import task does not read qcow2")
+                .hint("make the disk raw, vmdk, vhd, vhdx or ova");
+        }
+        if self.boot_mode == "uefi" && self.platform.is_empty() && cx.is_known("platform") {
+            let text = "'platform' must be set for 'uefi' image imports";
+            cx.error("platform", text).hint("use linux or windows");
+        }
+    }
+
     fn check(&self, cx: &mut ValidateContext<'_>) {
         if format(&self.format).is_none() {
             cx.error("format", format!("invalid format '{}'", self.format))
@@ -126,16 +197,13 @@ impl AmazonImportConfig {
             cx.error("boot_mode", text).hint("such machines start by uefi");
         }
         match self.platform.as_str() {
-            "" | "linux" => {}
-            "windows" => {
-                cx.error("platform", "the platform \"windows\" is not supported yet")
-                    .detail("Windows needs drivers and a licence that an import task adds.");
-            }
+            "" | "linux" | "windows" => {}
             other => {
-                cx.error("platform", format!("invalid platform '{other}'")).hint("use linux");
+                let text = format!("invalid platform '{other}'");
+                cx.error("platform", text).hint("use linux or windows");
             }
         }
-        not_yet(cx, "license_type", !self.license_type.is_empty(), "remove it");
+        self.check_method(cx);
         if !matches!(&*self.imds_support, "" | "v2.0") {
             cx.error("imds_support", "imds_support is \"v2.0\" or empty")
                 .detail(format!("\"{}\" is neither.", self.imds_support));
@@ -186,14 +254,14 @@ impl AmazonImportValidated {
         })
     }
 
-    /// The step that makes the image, with all that is made up for it.
-    fn step(&self, disk: &Path, cx: &PostProcessContext) -> Result<SendDisk, ComponentError> {
+    /// The steps that make the image, with all that is made up for it.
+    fn saga(&self, disk: &Path, cx: &PostProcessContext) -> Result<Saga, ComponentError> {
         let unknown = |e| ComponentError::because(format!("could not find {}", disk.display()), e);
         let disk = std::path::absolute(disk).map_err(unknown)?;
         let token = format!("karat-{}", uuid::Uuid::new_v4().simple());
         // What was sent is written down there.
         let folder = disk.with_file_name(format!(".import-{token}"));
-        let name = match self.import.name.is_empty() {
+        let name = match self.import.name.is_empty() && self.task.is_none() {
             true => format!("import-{}", uuid::Uuid::new_v4().simple()),
             false => self.import.name.clone(),
         };
@@ -204,7 +272,57 @@ impl AmazonImportValidated {
             folder: folder.clone(),
         };
         let import = Import { disk, name, state_dir: folder, token, ..self.import.clone() };
-        Ok(SendDisk { scope, import, shared: self.shared.clone() })
+        let saga = Saga::new(AmazonImport::TYPE);
+        let saga = match &self.task {
+            None => saga.step(MADE, SendDisk { scope, import, shared: self.shared.clone() }),
+            Some(task) => self.task_steps(saga, task, scope, import, cx)?,
+        };
+        saga.build().map_err(|e| ComponentError::because("could not lay out the import", e))
+    }
+
+    fn task_steps(
+        &self,
+        saga: SagaBuilder,
+        task: &Task,
+        scope: Scope,
+        import: Import,
+        cx: &PostProcessContext,
+    ) -> Result<SagaBuilder, ComponentError> {
+        let late = Late::new(&cx.build, &cx.generated, &cx.services);
+        let key = match task.bucket.key.as_str() {
+            "" => format!("packer-import-{{{{timestamp}}}}.{}", self.format),
+            given => given.to_owned(),
+        };
+        let key = late.render("s3_key_name", &key, &[])?;
+        let bucket = Bucket { key, ..task.bucket.clone() };
+        let upload = Upload {
+            scope: scope.clone(),
+            disk: import.disk.clone(),
+            bucket: bucket.clone(),
+            name: import.name.clone(),
+        };
+        let renamed = !import.name.is_empty();
+        let boot_mode = match (import.boot_mode.as_str(), import.architecture.as_str()) {
+            ("", "arm64") => "uefi".to_owned(),
+            ("", _) => "legacy-bios".to_owned(),
+            (given, _) => given.to_owned(),
+        };
+        let run = RunTask {
+            scope: scope.clone(),
+            bucket,
+            format: self.format.clone(),
+            architecture: import.architecture.clone(),
+            boot_mode,
+            platform: task.platform.clone(),
+            license: task.license.clone(),
+            role: task.role.clone(),
+            encrypt: import.encrypt,
+            key: import.key.clone(),
+            renamed,
+        };
+        let (shared, imds) = (self.shared.clone(), task.imds);
+        let publish = Publish { scope, import, shared, renamed, imds };
+        Ok(saga.step("upload", upload).step("task", run).step(MADE, publish))
     }
 
     /// The image as an artifact.
@@ -242,6 +360,19 @@ impl PostProcessor for AmazonImport {
         let access = config.access.validate(cx);
         config.check(cx);
         let tags: Tags = merged("tags", &config.tags, std::iter::empty(), cx);
+        let task = config.is_task().then(|| Task {
+            bucket: Bucket {
+                name: config.s3_bucket_name.clone(),
+                key: config.s3_key_name.clone(),
+                encryption: config.s3_encryption.clone(),
+                encryption_key: config.s3_encryption_key.clone(),
+                stays: config.skip_clean,
+            },
+            platform: config.platform.clone(),
+            license: config.license_type.clone(),
+            role: config.role_name.clone(),
+            imds: !config.imds_support.is_empty(),
+        });
         let shared = Shared {
             users: config.ami_users,
             groups: config.ami_groups,
@@ -259,11 +390,12 @@ impl PostProcessor for AmazonImport {
             tags,
             ..Import::default()
         };
-        Some(AmazonImportValidated { access, import, format: config.format, shared })
+        Some(AmazonImportValidated { access, import, format: config.format, shared, task })
     }
 
     fn register_steps(&self, registry: &mut StepRegistry) {
-        registry.register::<SendDisk>();
+        registry.register::<SendDisk>().register::<Upload>().register::<RunTask>();
+        registry.register::<Publish>();
     }
 
     async fn post_process(
@@ -273,11 +405,9 @@ impl PostProcessor for AmazonImport {
         artifact: Artifact,
     ) -> Result<Processed, ComponentError> {
         let disk = validated.disk(&artifact)?;
-        let saga = Saga::new("amazon-import").step("import", validated.step(&disk, cx)?).build();
-        let saga = saga.map_err(|e| ComponentError::because("could not lay out the import", e))?;
-        let outputs = cx.sagas.run_saga(saga).await?;
+        let outputs = cx.sagas.run_saga(validated.saga(&disk, cx)?).await?;
         let made: Made = outputs
-            .get("import")
+            .get(MADE)
             .map_err(|e| ComponentError::because("could not read what was made", e))?;
         let artifact = validated.artifact(&made)?;
         Ok(Processed { artifact: Some(artifact), keep: false, force: false })

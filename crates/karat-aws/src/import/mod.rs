@@ -6,6 +6,7 @@
 //! | `amazon_import.rs` | the post-processor `amazon-import` |
 //! | `disk.rs` | the disk in blocks |
 //! | `send.rs` | the step in which it does it |
+//! | `task.rs` | the steps of an import task, the other way |
 //! | `record.rs` | what was sent, so that the next run goes on, and the next image sends less |
 //! | `upload.rs` | blocks, side by side, each with its checksum |
 
@@ -13,6 +14,7 @@ mod amazon_import;
 mod disk;
 mod record;
 mod send;
+mod task;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -177,11 +179,29 @@ impl Import {
         Ok(true)
     }
 
+    /// Copies an image within the first region, to this import's name.
+    pub(crate) async fn copy_as(
+        &self,
+        access: &Access,
+        image: &str,
+        say: Say<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<String, ComponentError> {
+        let work = self.work(access, say, cancel).await?;
+        if let Some(done) = work.made_before().await? {
+            return Ok(done.images.into_values().next().unwrap_or_default());
+        }
+        let copy = work.copy(&work.aws, &self.token, image).await?;
+        work.available(&work.aws, &copy).await?;
+        Ok(copy)
+    }
+
     /// Removes all that was made with this import's token, also where it is not known what that is.
     pub(crate) async fn remove_as(
         &self,
         access: &Access,
         say: Say<'_>,
+        doubt: bool,
     ) -> Result<(), ComponentError> {
         let never = CancellationToken::new();
         let work = self.work(access, say, &never).await?;
@@ -194,7 +214,7 @@ impl Import {
             let seen = match &record {
                 Some(record) if record.snapshot.is_empty() => snapshots > 0,
                 Some(record) if record.complete => images > 0,
-                _ => true,
+                _ => images > 0 || !doubt,
             };
             if seen || begun.elapsed() >= UNSEEN {
                 break;

@@ -93,7 +93,7 @@ impl Step for SendDisk {
         let aws = self.scope.aws().await?;
         let tell = |text: String| message(cx, text);
         let removed: Result<(), ComponentError> =
-            self.import(&aws.region).remove_as(&self.scope.access, &tell).await;
+            self.import(&aws.region).remove_as(&self.scope.access, &tell, false).await;
         removed?;
         self.remove_folder()
     }

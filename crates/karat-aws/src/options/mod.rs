@@ -31,15 +31,3 @@ pub(crate) use device::Device;
 pub(crate) use reach::{Interface, Login, Reach, Windows};
 pub(crate) use run::{ImageFilter, Launch, Network, Source, Spot, UserData};
 pub(crate) use tags::{Tags, merged, pairs, volume_pairs};
-
-use karat_component::ValidateContext;
-
-/// Refuses an option that is given and cannot be honoured yet: what is accepted has to work.
-pub(crate) fn not_yet(cx: &mut ValidateContext<'_>, option: &str, given: bool, hint: &str) {
-    if given {
-        let problem = cx.error(option, format!("\"{option}\" is not supported yet"));
-        if !hint.is_empty() {
-            problem.hint(hint);
-        }
-    }
-}

@@ -196,6 +196,163 @@ async fn what_was_sent_goes_after_a_failure() {
     assert!(error.chain().contains("No raw image file"), "{}", error.chain());
 }
 
+/// A disk of Windows that comes in three parts.
+fn windows(folder: &tempfile::TempDir) -> PathBuf {
+    let bytes: Vec<u8> = (0..20_u32 << 20).map(|i| (i.wrapping_mul(97) >> 9) as u8).collect();
+    let path = folder.path().join("disk.raw");
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+const BUCKET: [&str; 2] = ["bucket disks", "role vmimport"];
+
+/// What is left beside the bucket and the role.
+fn beside(lab: &Lab) -> Vec<String> {
+    let left = lab.left().into_iter();
+    left.filter(|line| !BUCKET.iter().any(|known| line.contains(known))).collect()
+}
+
+#[tokio::test]
+async fn an_import_task_makes_an_image_of_windows() {
+    let lab = Lab::start(quick()).await;
+    lab.make_bucket("disks").await;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = windows(&folder);
+    let more = json!({
+        "platform": "windows", "license_type": "BYOL", "s3_bucket_name": "disks",
+        "s3_encryption": "AES256", "boot_mode": Json::Null, "imds_support": "v2.0",
+        "ami_encrypt": true, "ami_users": Json::Null,
+    });
+    let options = options(&lab, &more);
+    lab.fault(json!({ "kind": Kind::LostResponse, "calls": "ec2:ImportImage", "count": 1 }));
+    lab.fault(json!({ "kind": Kind::LostResponse, "calls": "s3:UploadPart", "count": 1 }));
+    let done = import(&options, std::slice::from_ref(&disk)).await;
+    let artifact = done.unwrap_or_else(|e| panic!("{}", e.chain())).unwrap();
+    // The object is gone, and what the task made beside what it was copied to.
+    assert_eq!((lab.images(), beside(&lab).len()), (1, 2), "{:#?}", lab.left());
+    let (region, id) = artifact.id.split_once(':').unwrap();
+    let ec2 = lab.client(region);
+    let found = ec2.describe_images().image_ids(id).send().await.unwrap();
+    let image = &found.images()[0];
+    assert_eq!((image.name(), image.description()), (Some("web-1"), Some("a disk")));
+    assert_eq!(image.platform().map(|p| p.as_str()), Some("windows"));
+    assert_eq!(image.imds_support().map(|v| v.as_str()), Some("v2.0"));
+    assert!(image.tags().iter().any(|t| t.value() == Some("images")), "{image:?}");
+    let disk_of = image.block_device_mappings()[0].ebs().unwrap();
+    assert_eq!(disk_of.encrypted(), Some(true));
+    assert_eq!(blocks(&lab, disk_of.snapshot_id().unwrap()).await.len(), 40);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+
+    // The name is taken now, which is told before anything is sent.
+    let error = import(&options, std::slice::from_ref(&disk)).await.unwrap_err();
+    assert!(error.chain().contains("is taken"), "{}", error.chain());
+
+    // Without a name there is no copy; the object stays where that is wanted.
+    let mut options = options;
+    options.as_object_mut().unwrap().remove("ami_name");
+    options["skip_clean"] = json!(true);
+    options["s3_key_name"] = json!("kept-{{ timestamp }}.raw");
+    let done = import(&options, &[disk]).await;
+    let artifact = done.unwrap_or_else(|e| panic!("{}", e.chain())).unwrap();
+    let (_, id) = artifact.id.split_once(':').unwrap();
+    let found = ec2.describe_images().image_ids(id).send().await.unwrap();
+    assert!(found.images()[0].name().unwrap().starts_with("import-ami-"), "{found:?}");
+    assert!(found.images()[0].tags().iter().any(|t| t.value() == Some("images")));
+    let objects: Vec<_> = beside(&lab).into_iter().filter(|l| l.contains("object")).collect();
+    assert!(objects.len() == 1 && objects[0].contains("s3://disks/kept-"), "{objects:?}");
+}
+
+#[tokio::test]
+async fn nothing_of_an_import_task_is_left_after_a_failure() {
+    let lab = Lab::start(quick()).await;
+    lab.make_bucket("disks").await;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = windows(&folder);
+    let more = json!({ "method": "import-image", "platform": "linux", "s3_bucket_name": "disks" });
+    let options = options(&lab, &more);
+    for call in [
+        "s3:CreateMultipartUpload",
+        "s3:UploadPart",
+        "s3:CompleteMultipartUpload",
+        "ec2:ImportImage",
+        "ec2:CopyImage",
+        "ec2:ModifyImageAttribute",
+    ] {
+        let code = "ValidationException";
+        lab.fault(json!({ "kind": Kind::Error, "calls": call, "code": code, "count": 1 }));
+        let error = import(&options, std::slice::from_ref(&disk)).await.unwrap_err();
+        assert!(error.chain().contains(code), "{call}: {}", error.chain());
+        assert_eq!(beside(&lab), [] as [&str; 0], "{call}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "{call}");
+    }
+    // What the service says of a disk that it does not take.
+    let mut wrong = options.clone();
+    wrong["format"] = json!("vmdk");
+    let other = folder.path().join("disk.vmdk");
+    std::fs::copy(&disk, &other).unwrap();
+    let error = import(&wrong, &[other]).await.unwrap_err().chain();
+    assert!(error.contains("Disk validation failed"), "{error}");
+    assert_eq!(beside(&lab), [] as [&str; 0]);
+    let mut wrong = options.clone();
+    wrong["s3_bucket_name"] = json!("nowhere");
+    let error = import(&wrong, std::slice::from_ref(&disk)).await.unwrap_err();
+    assert!(error.chain().contains("NoSuchBucket"), "{}", error.chain());
+    let mut wrong = options;
+    wrong["role_name"] = json!("other");
+    let error = import(&wrong, &[disk]).await.unwrap_err();
+    assert!(error.hint().is_some_and(|h| h.contains("vmie.amazonaws.com")), "{}", error.chain());
+    assert_eq!(beside(&lab), [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn a_task_is_cancelled_with_the_build() {
+    let lab = Lab::start(karat_lab::core::settings::Durations { import: 3_600_000, ..quick() });
+    let lab = lab.await;
+    lab.make_bucket("disks").await;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = disk(&folder);
+    let task = json!({ "method": "import-image", "platform": "linux", "s3_bucket_name": "disks" });
+    let prepared = testing::post_processor(AmazonImport, &options(&lab, &task));
+    let (events, _) = Recorded::new(&[]);
+    let cancel = CancellationToken::new();
+    let cx = testing::post_process_context(events, cancel.clone());
+    let run = prepared.post_process(&cx, testing::artifact([disk]));
+    let begun = async {
+        let begun = tokio::time::Instant::now();
+        while !lab.left().iter().any(|line| line.contains("import-task")) {
+            assert!(begun.elapsed() < crate::lab::LIMIT, "{:?}", lab.left());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        cancel.cancel();
+    };
+    let (ended, ()) = tokio::join!(run, begun);
+    assert!(ended.unwrap_err().is_cancelled());
+    assert_eq!(beside(&lab), [] as [&str; 0]);
+}
+
+#[test]
+fn what_a_task_needs_is_told() {
+    let component = testing::Component::PostProcessor(std::sync::Arc::new(AmazonImport));
+    let valid = json!({ "format": "vhd", "platform": "windows", "s3_bucket_name": "disks" });
+    testing::options(&component, &body(&valid));
+    for (option, value, part) in [
+        ("s3_bucket_name", json!(""), "s3_bucket_name must be set"),
+        ("format", json!("qcow2"), "does not read qcow2"),
+        ("method", json!("ebs-direct"), "needs an import task"),
+        ("s3_key_name", json!("{{ nothing }}"), "\"nothing\" is not defined"),
+    ] {
+        let mut options = valid.clone();
+        options[option] = value;
+        let errors = component.errors(&body(&options));
+        assert_eq!(errors.len(), 1, "{option}: {errors:?}");
+        assert!(errors[0].contains(part), "{option}: {errors:?}");
+    }
+    let uefi = json!({ "format": "vhd", "method": "import-image", "boot_mode": "uefi",
+        "s3_bucket_name": "disks" });
+    let errors = component.errors(&body(&uefi));
+    assert!(errors.len() == 1 && errors[0].contains("'platform' must be set"), "{errors:?}");
+}
+
 #[test]
 fn what_is_wrong_is_told() {
     let component = testing::Component::PostProcessor(std::sync::Arc::new(AmazonImport));
@@ -204,10 +361,10 @@ fn what_is_wrong_is_told() {
     for (option, value, part) in [
         ("format", json!("OVA"), "invalid format 'OVA'"),
         ("format", json!("iso"), "invalid format 'iso'"),
-        ("platform", json!("windows"), "not supported yet"),
+        ("method", json!("magic"), "unknown method \"magic\""),
         ("platform", json!("hurd"), "invalid platform 'hurd'"),
         ("boot_mode", json!("bios"), "invalid boot mode 'bios'"),
-        ("license_type", json!("BYOL"), "\"license_type\" is not supported yet"),
+        ("license_type", json!("GPL"), "invalid license type 'GPL'"),
         ("imds_support", json!("v1"), "imds_support"),
         ("s3_encryption", json!("rot13"), "invalid s3 encryption format"),
         ("ami_kms_key", json!("what?"), "not a valid KMS key id"),

@@ -34,6 +34,7 @@ pub(crate) fn quick() -> Durations {
         image: 50,
         copy: 50,
         snapshot: 50,
+        import: 50,
         ..Durations::default()
     }
 }
@@ -143,6 +144,68 @@ impl Lab {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+
+    /// Calls S3 in the first region, as any client may: gives the status and what it says.
+    pub(crate) async fn s3(&self, method: &str, path: &str) -> (u16, String) {
+        use aws_sigv4::http_request as http;
+        let running = self.lab.running();
+        let (key, secret) = (&running.access_key, &running.secret_key);
+        let keys = aws_sdk_ec2::config::Credentials::new(key, secret, None, None, "test");
+        let identity = keys.into();
+        let mut settings = http::SigningSettings::default();
+        settings.percent_encoding_mode = http::PercentEncodingMode::Single;
+        settings.payload_checksum_kind = http::PayloadChecksumKind::XAmzSha256;
+        let params = aws_sigv4::sign::v4::SigningParams::builder()
+            .identity(&identity)
+            .region(REGIONS[0])
+            .name("s3")
+            .time(std::time::SystemTime::now())
+            .settings(settings)
+            .build()
+            .unwrap()
+            .into();
+        let address = format!("{}{path}", running.url());
+        let none = std::iter::empty();
+        let body = http::SignableBody::Bytes(&[]);
+        let request = http::SignableRequest::new(method, &address, none, body).unwrap();
+        let signed = http::sign(request, &params).unwrap();
+        let (headers, _) = signed.into_parts().0.into_parts();
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let mut ask = karat_data::client_builder().build().unwrap().request(method, &address);
+        for header in &headers {
+            ask = ask.header(header.name(), header.value());
+        }
+        let answer = ask.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// A bucket, and the role in which the service that imports reads it.
+    pub(crate) async fn make_bucket(&self, name: &str) {
+        assert_eq!(self.s3("PUT", &format!("/{name}")).await.0, 200);
+        let running = self.lab.running();
+        let (key, secret) = (&running.access_key, &running.secret_key);
+        let keys = aws_sdk_iam::config::Credentials::new(key, secret, None, None, "test");
+        let iam = aws_sdk_iam::Client::from_conf(
+            aws_sdk_iam::Config::builder()
+                .behavior_version(aws_sdk_iam::config::BehaviorVersion::latest())
+                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .endpoint_url(running.url())
+                .region(aws_sdk_iam::config::Region::new(REGIONS[0]))
+                .credentials_provider(keys)
+                .build(),
+        );
+        let trust = json!({ "Statement": {
+            "Effect": "Allow", "Action": "sts:AssumeRole",
+            "Principal": { "Service": "vmie.amazonaws.com" },
+        }});
+        let made = iam.create_role().role_name("vmimport");
+        made.assume_role_policy_document(trust.to_string()).send().await.unwrap();
+        let may = json!({ "Statement": {
+            "Effect": "Allow", "Action": "s3:*", "Resource": "*",
+        }});
+        let put = iam.put_role_policy().role_name("vmimport").policy_name("read");
+        put.policy_document(may.to_string()).send().await.unwrap();
     }
 
     /// A client of EBS direct in the first region.

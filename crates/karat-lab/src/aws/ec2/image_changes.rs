@@ -253,7 +253,10 @@ pub(super) fn changes(params: &Params, name: &str) -> Result<(Vec<Permission>, V
         Some("add") => add.extend(older),
         Some("remove") => remove.extend(older),
         Some(other) => return Err(AwsError::value(other, "operationType", "")),
-        None if !older.is_empty() => return Err(AwsError::missing("OperationType")),
+        // Beside the other form they say nothing: Packer sends both.
+        None if !older.is_empty() && add.is_empty() && remove.is_empty() => {
+            return Err(AwsError::missing("OperationType"));
+        }
         None => {}
     }
     for permission in &add {
@@ -433,6 +436,11 @@ mod tests {
             (add.as_slice(), remove.as_slice()),
             (&[user.clone(), all.clone()][..], &[all][..])
         );
+        let both = b"LaunchPermission.Add.1.UserId=123456789012&UserId.1=123456789012";
+        let (add, remove) = changes(&Params::parse(both), "LaunchPermission").unwrap();
+        assert_eq!((add.as_slice(), remove.as_slice()), (&[user.clone()][..], &[][..]));
+        let neither = changes(&Params::parse(b"UserId.1=123456789012"), "LaunchPermission");
+        assert_eq!(neither.unwrap_err().code, "MissingParameter");
         let wrong = changes(&Params::parse(b"LaunchPermission.Add.1.UserId=1"), "LaunchPermission");
         assert_eq!(wrong.unwrap_err().code, "InvalidAMIAttributeItemValue");
         let mut to = vec![];
