@@ -1,5 +1,5 @@
-//! AWS: the sources `amazon-ebs`, `amazon-ebssurrogate` and `amazon-ebsvolume`, data sources and
-//! functions.
+//! AWS: the sources `amazon-ebs`, `amazon-ebssurrogate`, `amazon-ebsvolume` and `amazon-chroot`, data
+//! sources and functions.
 //!
 //! | folder | what |
 //! |---|---|
@@ -26,8 +26,8 @@ pub use data::{
     SecretConfig,
 };
 pub use ebs::{
-    AmazonEbs, AmazonEbsSurrogate, AmazonEbsVolume, EbsConfig, FastLaunchConfig,
-    FastLaunchRegionConfig, KeptVolumeConfig, RootDeviceConfig, SurrogateConfig,
+    AmazonChroot, AmazonEbs, AmazonEbsSurrogate, AmazonEbsVolume, ChrootConfig, EbsConfig,
+    FastLaunchConfig, FastLaunchRegionConfig, KeptVolumeConfig, RootDeviceConfig, SurrogateConfig,
     SurrogateDeviceConfig, VolumesConfig,
 };
 pub use functions::Secrets;

@@ -82,6 +82,22 @@ impl Policy {
                 self.look("ec2", &["DescribeVolumes"]);
                 self.own(&["DeleteVolume"], &["volume"]);
             }
+            "aws.here" => self.look("ec2", &["DescribeInstances"]),
+            "aws.root-volume" => {
+                self.look("ec2", &["DescribeVolumes"]);
+                self.make("CreateVolume", &["volume"]);
+                if params["volume"]["empty"] != true {
+                    self.grant(On::Others, &["ec2:CreateVolume"], &["snapshot"]);
+                }
+                self.own(&["DeleteVolume"], &["volume"]);
+            }
+            "aws.attach" => {
+                self.look("ec2", &["DescribeVolumes"]);
+                self.own(&["AttachVolume", "DetachVolume"], &["volume"]);
+                // The machine that the program runs on is no build's.
+                let both = ["ec2:AttachVolume", "ec2:DetachVolume"];
+                self.grant(On::Others, &both, &["instance"]);
+            }
             "aws.provision" => self.provision(params),
             "aws.stop" => {
                 self.look("ec2", &["DescribeInstances"]);
@@ -194,10 +210,13 @@ impl Policy {
     }
 
     fn preflight(&mut self, params: &Value) {
-        self.look("ec2", &["DescribeInstanceTypeOfferings"]);
         let several = params["kinds"].as_array().into_iter().flatten();
-        let mut kinds = std::iter::once(&params["kind"]).chain(several).filter_map(Value::as_str);
-        if !kinds.any(is_small) {
+        let kinds = std::iter::once(&params["kind"]).chain(several).filter_map(Value::as_str);
+        let kinds: Vec<&str> = kinds.filter(|kind| !kind.is_empty()).collect();
+        if !kinds.is_empty() {
+            self.look("ec2", &["DescribeInstanceTypeOfferings"]);
+        }
+        if !kinds.is_empty() && !kinds.into_iter().any(is_small) {
             self.look("ec2", &["DescribeInstanceTypes", "DescribeInstances"]);
             self.look("servicequotas", &["GetServiceQuota"]);
         }

@@ -18,6 +18,7 @@ pub(crate) fn all() -> Components {
         .builder(karat_aws::AmazonEbs)
         .builder(karat_aws::AmazonEbsSurrogate)
         .builder(karat_aws::AmazonEbsVolume)
+        .builder(karat_aws::AmazonChroot)
         .provisioner(karat_provisioners::Shell)
         .provisioner(karat_provisioners::ShellLocal)
         .provisioner(karat_provisioners::File)

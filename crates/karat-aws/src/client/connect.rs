@@ -101,6 +101,12 @@ impl Aws {
         &self.config
     }
 
+    /// The metadata service of the machine that this program runs on.
+    pub(crate) fn metadata(&self) -> aws_config::imds::Client {
+        let provider = provider_config(Some(self.region.clone()), web());
+        aws_config::imds::Client::builder().configure(&provider).build()
+    }
+
     /// IAM.
     pub(crate) fn iam(&self) -> aws_sdk_iam::Client {
         aws_sdk_iam::Client::new(&self.config)

@@ -13,6 +13,7 @@ use super::preflight::Found;
 use super::source::SourceImage;
 use super::states::{Ami, ImageStates};
 use crate::client::{Access, Aws, Explain, Watched, has_code};
+use crate::options::Image;
 
 /// What post-processors know these images by.
 const BUILDER_ID: &str = "mitchellh.amazonebs";
@@ -21,11 +22,25 @@ const SURROGATE_ID: &str = "mitchellh.amazon.ebssurrogate";
 
 /// The artifact of a finished build.
 pub(crate) fn artifact(validated: &Validated, outputs: &Outputs) -> Result<Artifact, StepError> {
+    let builder = match validated.product {
+        Product::Surrogate(_) => SURROGATE_ID,
+        _ => BUILDER_ID,
+    };
+    images_artifact(&validated.access, &validated.image, builder, outputs)
+}
+
+/// The images that a build made.
+pub(crate) fn images_artifact(
+    access: &Access,
+    wanted: &Image,
+    builder: &str,
+    outputs: &Outputs,
+) -> Result<Artifact, StepError> {
     let found: Found = outputs.get(node::PREFLIGHT)?;
     let source: SourceImage = outputs.get(node::SOURCE)?;
     let image: Ami = outputs.get(node::IMAGE)?;
     let mut images = BTreeMap::new();
-    if !validated.image.only_copies {
+    if !wanted.only_copies {
         images.insert(found.region.clone(), image.id);
     }
     if outputs.raw(node::COPIES).is_some() {
@@ -36,22 +51,19 @@ pub(crate) fn artifact(validated: &Validated, outputs: &Outputs) -> Result<Artif
     let own = own.cloned().unwrap_or_default();
     let id: Vec<String> = images.iter().map(|(region, id)| format!("{region}:{id}")).collect();
     let lines: Vec<String> = images.iter().map(|(region, id)| format!("{region}: {id}")).collect();
-    let access = serde_json::to_value(&validated.access)
+    let access = serde_json::to_value(access)
         .map_err(|e| StepError::because("could not write down how AWS is reached", e))?;
     let facts: serde_json::Map<String, serde_json::Value> =
         source.facts(&found.region).into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect();
     Ok(Artifact {
-        builder_id: match validated.product {
-            Product::Surrogate(_) => SURROGATE_ID.into(),
-            _ => BUILDER_ID.into(),
-        },
+        builder_id: builder.into(),
         id: id.join(","),
         description: format!("AMIs were created:\n{}\n", lines.join("\n")),
         attributes: BTreeMap::from([
             ("ami".into(), own.into()),
             ("amis".into(), json!(images)),
             ("region".into(), found.region.into()),
-            ("name".into(), validated.image.name.clone().into()),
+            ("name".into(), wanted.name.clone().into()),
         ]),
         state: BTreeMap::from([("access".into(), access), ("generated_data".into(), facts.into())]),
         ..Artifact::default()

@@ -31,8 +31,10 @@
 //! | `volumes.rs` | disks that stay |
 //! | `windows.rs` | the login to Windows |
 //! | `artifact.rs` | what came out, and removing it |
+//! | `chroot/` | an image without a machine of its own: [`AmazonChroot`] |
 
 mod artifact;
+mod chroot;
 mod config;
 mod copies;
 mod dead_man;
@@ -62,8 +64,9 @@ mod windows;
 
 use karat_component::{Artifact, Builder, ComponentError, SagaContext, ValidateContext};
 use karat_config::NameRules;
-use karat_saga::{Outputs, Saga, SagaError, Services, StepError, StepRegistry};
+use karat_saga::{Outputs, Saga, SagaBuilder, SagaError, Services, StepError, StepRegistry};
 
+pub use chroot::{AmazonChroot, ChrootConfig};
 pub use config::EbsConfig;
 use config::{Product, Validated};
 pub use fast_launch::{FastLaunchConfig, FastLaunchRegionConfig};
@@ -100,7 +103,7 @@ use volumes::{FinishVolumes, KeepVolumes};
 
 use surrogate::Surrogate;
 
-use crate::options::{Device, Interface, UserData};
+use crate::options::{Device, Image, Interface, UserData};
 
 /// Source `amazon-ebs`.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +135,11 @@ mod node {
     pub(super) const FIND_TEMPLATES: &str = "fast-launch-templates";
     pub(super) const FAST_LAUNCH: &str = "fast-launch";
     pub(super) const OLD_SNAPSHOTS: &str = "old-snapshots";
+    pub(super) const HERE: &str = "here";
+    pub(super) const ROOT_VOLUME: &str = "volume";
+    pub(super) const ATTACH: &str = "attach";
+    pub(super) const MOUNT: &str = "mount";
+    pub(super) const LEAVE: &str = "leave";
 
     /// Old images of a region.
     pub(super) fn retire(region: &str) -> String {
@@ -337,12 +345,8 @@ impl Layout<'_> {
             ena: v.image.ena,
             sriov: v.image.sriov,
         };
-        let retire = |region: Option<&str>| Retire {
-            scope: scope(),
-            region: region.map(str::to_owned),
-            name: v.image.name.clone(),
-        };
         let retires = v.image.replaces && !v.image.only_copies;
+        let retire = || retire(&self.scope, &v.image, None);
         if !matches!(v.product, Product::Nothing) && v.launch.spot.is_none() {
             saga = saga.step(node::STOP, stop);
         }
@@ -350,14 +354,14 @@ impl Layout<'_> {
             Product::Nothing => return saga.build(),
             Product::Image => {
                 if retires {
-                    saga = saga.step(node::RETIRE, retire(None));
+                    saga = saga.step(node::RETIRE, retire());
                 }
                 saga.step(node::IMAGE, self.image())
             }
             Product::Surrogate(surrogate) if surrogate.by_machine => {
                 saga = saga.step(node::SWAP, self.swap(surrogate));
                 if retires {
-                    saga = saga.step(node::RETIRE, retire(None));
+                    saga = saga.step(node::RETIRE, retire());
                 }
                 let devices = surrogate.image_devices(&v.launch_devices, &v.image_devices);
                 saga.step(node::IMAGE, MakeImage { devices, ..self.image() })
@@ -365,7 +369,7 @@ impl Layout<'_> {
             Product::Surrogate(surrogate) => {
                 saga = saga.step(node::SNAPSHOTS, self.snapshots(surrogate));
                 if retires {
-                    saga = saga.step(node::RETIRE, retire(None));
+                    saga = saga.step(node::RETIRE, retire());
                 }
                 saga.step(node::IMAGE, self.register(surrogate))
             }
@@ -375,31 +379,9 @@ impl Layout<'_> {
             }
         };
         saga = saga.step(node::RELEASE, Release { scope: scope() });
-        for region in &v.image.regions {
-            if v.image.replaces {
-                saga = saga.step(node::retire(region), retire(Some(region)));
-            }
-            saga = saga.step(node::copy(region), self.copy(region));
-        }
-        if !v.image.regions.is_empty() {
-            let regions = v.image.regions.clone();
-            saga = saga.step(node::COPIES, Copies { scope: scope(), regions });
-        }
-        if let Some(fast) = fast {
-            let (fast, only_copies) = (fast.clone(), v.image.only_copies);
-            saga = saga.step(node::FAST_LAUNCH, FastLaunch { scope: scope(), fast, only_copies });
-        }
-        let publish = Publish {
-            scope: scope(),
-            image: v.image.clone(),
-            tag_with_run_tags: v.tag_with_run_tags,
-        };
-        saga = saga.step(node::PUBLISH, publish);
-        if v.image.replaces && v.image.deletes_old_snapshots {
-            let regions = v.image.regions.clone();
-            saga = saga.step(node::OLD_SNAPSHOTS, OldSnapshots { scope: scope(), regions });
-        }
-        saga.build()
+        let only_copies = v.image.only_copies;
+        let fast = fast.map(|fast| FastLaunch { scope: scope(), fast: fast.clone(), only_copies });
+        after_image(saga, &self.scope, &v.image, v.tag_with_run_tags, fast).build()
     }
 
     /// The name of the image in the build's region.
@@ -455,6 +437,8 @@ impl Layout<'_> {
             image_devices: self.v.image_devices.clone(),
             tag_with_run_tags: self.v.tag_with_run_tags,
             goes: self.v.image.only_copies,
+            of_source: false,
+            like_source: false,
         }
     }
 
@@ -524,17 +508,47 @@ impl Layout<'_> {
             login: self.v.reach.login.clone(),
         }
     }
+}
 
-    fn copy(&self, region: &str) -> Copy {
-        let image = &self.v.image;
+/// What takes the name from images that have it already.
+fn retire(scope: &Scope, image: &Image, region: Option<&str>) -> Retire {
+    Retire { scope: scope.clone(), region: region.map(str::to_owned), name: image.name.clone() }
+}
+
+/// What all builders do with an image that stands.
+fn after_image(
+    mut saga: SagaBuilder,
+    scope: &Scope,
+    image: &Image,
+    tag_with_run_tags: bool,
+    fast: Option<FastLaunch>,
+) -> SagaBuilder {
+    for region in &image.regions {
+        if image.replaces {
+            saga = saga.step(node::retire(region), retire(scope, image, Some(region)));
+        }
         let key = image.region_keys.get(region).cloned().unwrap_or_default();
-        Copy {
-            scope: self.scope.clone(),
+        let copy = Copy {
+            scope: scope.clone(),
             region: region.to_owned(),
             name: image.name.clone(),
             encryption: Encryption { on: image.encrypt == Some(true) || !key.is_empty(), key },
-            tag_with_run_tags: self.v.tag_with_run_tags,
+            tag_with_run_tags,
             minutes: image.copy_minutes,
-        }
+        };
+        saga = saga.step(node::copy(region), copy);
     }
+    let regions = image.regions.clone();
+    if !regions.is_empty() {
+        saga = saga.step(node::COPIES, Copies { scope: scope.clone(), regions: regions.clone() });
+    }
+    if let Some(fast) = fast {
+        saga = saga.step(node::FAST_LAUNCH, fast);
+    }
+    let publish = Publish { scope: scope.clone(), image: image.clone(), tag_with_run_tags };
+    saga = saga.step(node::PUBLISH, publish);
+    if image.replaces && image.deletes_old_snapshots {
+        saga = saga.step(node::OLD_SNAPSHOTS, OldSnapshots { scope: scope.clone(), regions });
+    }
+    saga
 }

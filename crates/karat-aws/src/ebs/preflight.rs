@@ -77,13 +77,19 @@ impl Preflight {
         Ok(caller.account.clone())
     }
 
-    /// The types that the machine may have.
+    /// The types that the machine may have; none where no machine is started.
     fn kinds(&self) -> Vec<String> {
+        if self.kind.is_empty() && self.kinds.is_empty() {
+            return Vec::new();
+        }
         if self.kinds.is_empty() { vec![self.kind.clone()] } else { self.kinds.clone() }
     }
 
     async fn zones(&self, aws: &Aws) -> Result<Vec<String>, StepError> {
         let kinds = self.kinds();
+        if kinds.is_empty() {
+            return Ok(Vec::new());
+        }
         let told = kinds.join(" or ");
         let answer = aws
             .ec2
@@ -106,7 +112,7 @@ impl Preflight {
     /// Whether the quota has room for the machine. Who may not look is told only when it starts.
     async fn room(&self, aws: &Aws, cx: &StepContext) -> Result<(), StepError> {
         let kinds = self.kinds();
-        if self.on_host || kinds.iter().any(|kind| is_small(kind)) {
+        if kinds.is_empty() || self.on_host || kinds.iter().any(|kind| is_small(kind)) {
             return Ok(());
         }
         match room(aws, &kinds, self.spot).await {

@@ -207,17 +207,8 @@ impl Provision {
     }
 
     fn generated(&self, machine: &Machine, cx: &StepContext) -> Result<Generated, StepError> {
-        let (build, found) = (cx.service::<BuildInfo>()?, cx.output::<Found>(node::PREFLIGHT)?);
-        let source: SourceImage = cx.output(node::SOURCE)?;
-        let mut generated = Generated::from([
-            ("ID".into(), Value::string(machine.id.as_str())),
-            ("PackerRunUUID".into(), Value::string(build.run_uuid.as_str())),
-            ("ConnType".into(), Value::string("none")),
-        ]);
-        for (name, value) in source.facts(&found.region) {
-            generated.insert(name.into(), Value::string(value));
-        }
-        Ok(generated)
+        let found: Found = cx.output(node::PREFLIGHT)?;
+        facts(&machine.id, &cx.output(node::SOURCE)?, &found.region, cx)
     }
 
     async fn over_ssh(
@@ -270,6 +261,25 @@ impl Provision {
         config.tell(&mut generated);
         hook.provision(Arc::new(WinrmCommunicator(session)), generated, cx.token()).await
     }
+}
+
+/// What `build.*` has of a build, whatever reaches the machine.
+pub(crate) fn facts(
+    machine: &str,
+    source: &SourceImage,
+    region: &str,
+    cx: &StepContext,
+) -> Result<Generated, StepError> {
+    let build = cx.service::<BuildInfo>()?;
+    let mut generated = Generated::from([
+        ("ID".into(), Value::string(machine)),
+        ("PackerRunUUID".into(), Value::string(build.run_uuid.as_str())),
+        ("ConnType".into(), Value::string("none")),
+    ]);
+    for (name, value) in source.facts(region) {
+        generated.insert(name.into(), Value::string(value));
+    }
+    Ok(generated)
 }
 
 /// Does the work while the machine's timer is set anew.

@@ -90,11 +90,18 @@ pub(crate) async fn completed(
     .await
 }
 
-/// The volumes of the machine by device, as they are now.
+/// What stands for the device of a volume that becomes a root and is no machine's.
+pub(crate) const ROOT: &str = "root";
+
+/// The volumes of the machine by device, as they are now; without a machine of the build, the volume
+/// that it fills.
 pub(crate) async fn volumes(
     aws: &Aws,
     cx: &StepContext,
 ) -> Result<BTreeMap<String, String>, StepError> {
+    if cx.outputs().raw(node::ROOT_VOLUME).is_some() {
+        return Ok(BTreeMap::from([(ROOT.to_owned(), cx.output(node::ROOT_VOLUME)?)]));
+    }
     let machine: Machine = cx.output(node::INSTANCE)?;
     let known = InstanceStates::ask(aws, vec![machine.id.clone()]).await;
     let known = known.or_fail(format!("could not look at the volumes of {}", machine.id))?;
@@ -239,9 +246,35 @@ pub(crate) struct RegisterImage {
     pub(crate) image_devices: Vec<Device>,
     pub(crate) tag_with_run_tags: bool,
     pub(crate) goes: bool,
+    /// Whether it has the source image's devices.
+    #[serde(default)]
+    pub(crate) of_source: bool,
+    /// Whether it is for the same machines as the source image, where nothing else is said.
+    #[serde(default)]
+    pub(crate) like_source: bool,
 }
 
 impl RegisterImage {
+    /// The same with what is known of the source image.
+    fn with(&self, source: &SourceImage) -> Self {
+        let mut with = self.clone();
+        if self.like_source {
+            with.kind.architecture.clone_from(&source.architecture);
+            if with.kind.virtualization.is_empty() {
+                with.kind.virtualization.clone_from(&source.virtualization);
+            }
+            with.kind.ena = with.kind.ena.or(source.ena);
+        }
+        if self.of_source {
+            let plain = |device: &Device| Device { encrypted: None, ..device.clone() };
+            let root = source.root_device().unwrap_or_default();
+            with.root = Device { size: self.root.size.max(root.size), ..plain(&root) };
+            let others = source.mappings.iter().filter(|d| d.name != root.name);
+            with.image_devices = others.map(plain).collect();
+        }
+        with
+    }
+
     fn mappings(
         &self,
         snapshots: &BTreeMap<String, String>,
@@ -279,7 +312,8 @@ impl RegisterImage {
         let source: SourceImage = cx.output(node::SOURCE)?;
         let snapshots: BTreeMap<String, String> = cx.output(node::SNAPSHOTS)?;
         let tags = image_tags(&source, self.tag_with_run_tags).0;
-        let (kind, description) = (&self.kind, &source.texts.description);
+        let wanted = self.with(&source);
+        let (kind, description) = (&wanted.kind, &source.texts.description);
         let text = |text: &String| (!text.is_empty()).then(|| text.clone());
         let what = || format!("could not register the image \"{}\"", self.name);
         let ask = aws
@@ -289,8 +323,8 @@ impl RegisterImage {
             .set_description(text(description))
             .architecture(ArchitectureValues::from(kind.architecture.as_str()))
             .virtualization_type(&kind.virtualization)
-            .root_device_name(&self.root.name)
-            .set_block_device_mappings(Some(self.mappings(&snapshots)?))
+            .root_device_name(&wanted.root.name)
+            .set_block_device_mappings(Some(wanted.mappings(&snapshots)?))
             .set_boot_mode(text(&kind.boot).map(|b| BootModeValues::from(b.as_str())))
             .set_uefi_data(text(&kind.uefi_data))
             .set_tpm_support(text(&kind.tpm).map(|t| TpmSupportValues::from(t.as_str())))

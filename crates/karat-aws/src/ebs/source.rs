@@ -1,6 +1,6 @@
 //! Step `source`: the image to start from, and the texts that name it.
 
-use aws_sdk_ec2::types::Image;
+use aws_sdk_ec2::types::{BlockDeviceMapping, Image};
 use karat_component::ComponentError;
 use karat_saga::{Step, StepContext, StepError};
 use karat_text::Data;
@@ -11,7 +11,7 @@ use super::node;
 use super::preflight::Found;
 use super::scope::{Scope, Texts, filters, message, say, tag_map};
 use crate::client::{Aws, Explain};
-use crate::options::{ImageFilter, Source, Tags};
+use crate::options::{Device, ImageFilter, Source, Tags};
 
 /// Looks, and makes nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +50,14 @@ pub(crate) struct SourceImage {
     /// Its block devices that are EBS volumes, and their sizes.
     pub(crate) devices: Vec<(String, Option<i32>)>,
     pub(crate) architecture: String,
+    #[serde(default)]
+    pub(crate) virtualization: String,
+    /// Whether it has enhanced networking of the kind ENA.
+    #[serde(default)]
+    pub(crate) ena: Option<bool>,
+    /// Its block devices with all that is known of them.
+    #[serde(default)]
+    pub(crate) mappings: Vec<Device>,
     /// The texts, rendered.
     #[serde(default)]
     pub(crate) texts: LateTexts,
@@ -71,8 +79,16 @@ impl SourceImage {
             root: text(image.root_device_name()),
             devices: devices.collect(),
             architecture: text(image.architecture().map(|a| a.as_str())),
+            virtualization: text(image.virtualization_type().map(|t| t.as_str())),
+            ena: image.ena_support().filter(|on| *on),
+            mappings: image.block_device_mappings().iter().map(device).collect(),
             texts: LateTexts::default(),
         }
+    }
+
+    /// Its root.
+    pub(crate) fn root_device(&self) -> Option<Device> {
+        self.mappings.iter().find(|device| device.name == self.root).cloned()
     }
 
     /// The values that a text may name.
@@ -94,6 +110,25 @@ impl SourceImage {
             ("SourceAMIOwner", self.owner.clone()),
             ("SourceAMIOwnerName", self.owner_name.clone()),
         ]
+    }
+}
+
+/// A device as an image has it.
+fn device(mapping: &BlockDeviceMapping) -> Device {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let ebs = mapping.ebs();
+    Device {
+        name: text(mapping.device_name()),
+        size: ebs.and_then(|e| e.volume_size()),
+        kind: text(ebs.and_then(|e| e.volume_type()).map(|k| k.as_str())),
+        iops: ebs.and_then(|e| e.iops()),
+        throughput: ebs.and_then(|e| e.throughput()),
+        encrypted: ebs.and_then(|e| e.encrypted()),
+        key: text(ebs.and_then(|e| e.kms_key_id())),
+        snapshot: text(ebs.and_then(|e| e.snapshot_id())),
+        goes_with_machine: ebs.and_then(|e| e.delete_on_termination()),
+        left_out: mapping.no_device().is_some(),
+        store: text(mapping.virtual_name()),
     }
 }
 
@@ -150,6 +185,7 @@ impl FindSource {
                 return Ok(find(aws, &filter).await?);
             }
             Source::Id(id) => id,
+            Source::Nothing => return Ok(Image::builder().build()),
         };
         let answer = aws
             .ec2
@@ -175,11 +211,41 @@ impl Step for FindSource {
         let found: Found = cx.output(node::PREFLIGHT)?;
         let image = cx.unless_cancelled(self.image(&aws)).await??;
         let mut source = SourceImage::of(&image);
+        if self.source != Source::Nothing {
+            self.check(&image, &source, cx)?;
+        }
+        let texts = Texts::new(cx, source.data(&found.region))?;
+        let late = &self.late;
+        source.texts = LateTexts {
+            description: texts.text("ami_description", &late.description)?,
+            run_tags: texts.tags("run_tags", &late.run_tags)?,
+            volume_tags: texts.tags("run_volume_tags", &late.volume_tags)?,
+            image_tags: texts.tags("tags", &late.image_tags)?,
+            snapshot_tags: texts.tags("snapshot_tags", &late.snapshot_tags)?,
+            spot_tags: texts.tags("spot_tags", &late.spot_tags)?,
+            fleet_tags: texts.tags("fleet_tags", &late.fleet_tags)?,
+        };
+        Ok(source)
+    }
+
+    async fn undo(&self, _: &StepContext, _: Option<SourceImage>) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+impl FindSource {
+    /// Whether a build can start from an image.
+    fn check(
+        &self,
+        image: &Image,
+        source: &SourceImage,
+        cx: &StepContext,
+    ) -> Result<(), StepError> {
         say(cx, format!("Starting from {} ({})", source.id, source.name));
         let root = image.root_device_type().map(|t| t.as_str()).unwrap_or_default();
         if root != "ebs" {
             return Err(StepError::new(format!(
-                "the root of {} is of the kind \"{root}\", and amazon-ebs needs an EBS volume",
+                "the root of {} is of the kind \"{root}\", and a build needs an EBS volume",
                 source.id
             )));
         }
@@ -199,21 +265,6 @@ impl Step for FindSource {
         if let Some(time) = image.deprecation_time() {
             message(cx, format!("{} is deprecated as of {time}", source.id));
         }
-        let texts = Texts::new(cx, source.data(&found.region))?;
-        let late = &self.late;
-        source.texts = LateTexts {
-            description: texts.text("ami_description", &late.description)?,
-            run_tags: texts.tags("run_tags", &late.run_tags)?,
-            volume_tags: texts.tags("run_volume_tags", &late.volume_tags)?,
-            image_tags: texts.tags("tags", &late.image_tags)?,
-            snapshot_tags: texts.tags("snapshot_tags", &late.snapshot_tags)?,
-            spot_tags: texts.tags("spot_tags", &late.spot_tags)?,
-            fleet_tags: texts.tags("fleet_tags", &late.fleet_tags)?,
-        };
-        Ok(source)
-    }
-
-    async fn undo(&self, _: &StepContext, _: Option<SourceImage>) -> Result<(), StepError> {
         Ok(())
     }
 }

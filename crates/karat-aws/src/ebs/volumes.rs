@@ -187,7 +187,8 @@ impl Step for KeepVolumes {
     }
 }
 
-async fn delete_volume(aws: &Aws, id: &str) -> Result<(), AwsError> {
+/// Deletes a volume; one that is not there is deleted already.
+pub(crate) async fn delete_volume(aws: &Aws, id: &str) -> Result<(), AwsError> {
     match aws.ec2.delete_volume().volume_id(id).send().await {
         Err(e) if !has_code(&e, &["InvalidVolume.NotFound"]) => Err(e.into()),
         _ => Ok(()),

@@ -289,6 +289,8 @@ pub struct LicenseRequestConfig {
 pub(crate) enum Source {
     Id(String),
     Filter(ImageFilter),
+    /// An empty disk.
+    Nothing,
 }
 
 /// Finds an image.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail so")]
 
 mod build;
+mod chroot;
 mod fast;
 mod import;
 mod kin;

@@ -19,5 +19,6 @@ mod validate;
 
 pub use config::LocalCommandConfig;
 pub use leftover::end_leftovers;
+pub use process::{Invocation, run_process};
 pub use run::LocalContext;
 pub use validate::LocalCommand;

@@ -16,11 +16,11 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// What is started.
 #[derive(Debug)]
-pub(super) struct Invocation {
+pub struct Invocation {
     /// The program and its arguments; never empty.
-    pub(super) arguments: Vec<String>,
+    pub arguments: Vec<String>,
     /// Variables beyond those that this program has itself.
-    pub(super) environment: Vec<(String, String)>,
+    pub environment: Vec<(String, String)>,
 }
 
 /// Runs it to its end, in a process group of its own, and sends what it prints as events.
@@ -29,12 +29,31 @@ pub(super) async fn run(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<ExitStatus, ComponentError> {
-    let mut child = start(invocation)?;
+    let (status, held) = run_process(invocation, None, &Output::lines(events), cancel).await?;
+    if held {
+        events.message(
+            "The script ended; a process that it started holds its output open and is not \
+             listened to any more.",
+        );
+    }
+    Ok(status)
+}
+
+/// Runs it to its end, in a process group of its own, and hands on what it prints. Says as well
+/// whether a process that it started holds its output open.
+///
+/// # Errors
+/// When it cannot be started, or is cancelled: then all of it has ended.
+pub async fn run_process(
+    invocation: &Invocation,
+    stdin: Option<&mut (dyn AsyncRead + Send + Unpin)>,
+    output: &Output,
+    cancel: &CancellationToken,
+) -> Result<(ExitStatus, bool), ComponentError> {
+    let mut child = start(invocation, stdin.is_some())?;
     let group = Group::of(&child);
-    let output = Output::lines(events);
     let copy = {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let output = &output;
         async move {
             tokio::join!(
                 pass_on(stdout, Stream::Stdout, output),
@@ -42,8 +61,18 @@ pub(super) async fn run(
             )
         }
     };
+    let feed = {
+        let pipe = child.stdin.take();
+        async move {
+            if let (Some(from), Some(mut to)) = (stdin, pipe) {
+                // Who does not read to the end has what it needs.
+                let _ = tokio::io::copy(from, &mut to).await;
+            }
+        }
+    };
     tokio::pin!(copy);
-    let mut copied = false;
+    tokio::pin!(feed);
+    let (mut copied, mut fed) = (false, false);
     let status = loop {
         tokio::select! {
             biased;
@@ -52,6 +81,7 @@ pub(super) async fn run(
                 return Err(ComponentError::cancelled());
             }
             _ = &mut copy, if !copied => copied = true,
+            () = &mut feed, if !fed => fed = true,
             status = child.wait() => break status,
         }
     };
@@ -59,16 +89,11 @@ pub(super) async fn run(
         .map_err(|e| ComponentError::because("cannot wait for the end of a local command", e))?;
     // What it started in the background may go on, as it does in a shell.
     group.release();
-    if !copied && tokio::time::timeout(DRAIN, copy).await.is_err() {
-        events.message(
-            "The script ended; a process that it started holds its output open and is not \
-             listened to any more.",
-        );
-    }
-    Ok(ended(status))
+    let held = !copied && tokio::time::timeout(DRAIN, copy).await.is_err();
+    Ok((ended(status), held))
 }
 
-fn start(invocation: &Invocation) -> Result<Child, ComponentError> {
+fn start(invocation: &Invocation, reads: bool) -> Result<Child, ComponentError> {
     let [program, arguments @ ..] = invocation.arguments.as_slice() else {
         return Err(ComponentError::new("\"execute_command\" is empty"));
     };
@@ -76,7 +101,7 @@ fn start(invocation: &Invocation) -> Result<Child, ComponentError> {
     command
         .args(arguments)
         .envs(invocation.environment.iter().map(|(k, v)| (k, v)))
-        .stdin(Stdio::null())
+        .stdin(if reads { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)

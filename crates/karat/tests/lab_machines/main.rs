@@ -7,6 +7,7 @@ mod agent;
 mod alone;
 mod blocks;
 mod catalogue;
+mod chroot;
 mod cloud;
 mod disks;
 mod golden;
