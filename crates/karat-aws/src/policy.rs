@@ -280,7 +280,12 @@ impl Policy {
         if params["connects"] != true {
             return;
         }
-        self.own(&["GetConsoleOutput"], &["instance"]);
+        match (params["by_winrm"] == true, params["asks_password"] == true) {
+            (true, true) => self.own(&["GetPasswordData"], &["instance"]),
+            (true, false) => {}
+            // The machine prints its host keys there.
+            (false, _) => self.own(&["GetConsoleOutput"], &["instance"]),
+        }
         self.sessions |= params["interface"] == "SessionManager";
     }
 

@@ -103,7 +103,7 @@ use volumes::{FinishVolumes, KeepVolumes};
 
 use surrogate::Surrogate;
 
-use crate::options::{Device, Image, Interface, UserData};
+use crate::options::{Device, Image, Interface, Login, UserData};
 
 /// Source `amazon-ebs`.
 #[derive(Clone, Copy, Debug)]
@@ -499,7 +499,10 @@ impl Layout<'_> {
     }
 
     fn provision(&self) -> Provision {
+        let login = &self.v.reach.login;
         Provision {
+            by_winrm: matches!(login, Some(Login::Winrm(_))),
+            asks_password: matches!(login, Some(Login::Winrm(w)) if w.asks()),
             scope: self.scope.clone(),
             interface: self.v.reach.interface,
             connects: self.v.reach.login.is_some(),

@@ -34,6 +34,12 @@ pub(crate) struct Provision {
     pub(crate) interface: Interface,
     /// Whether a machine is connected to at all.
     pub(crate) connects: bool,
+    /// Whether by WinRM.
+    #[serde(default)]
+    pub(crate) by_winrm: bool,
+    /// Whether the password that Windows makes is asked for.
+    #[serde(default)]
+    pub(crate) asks_password: bool,
     /// How long to wait before a session of the session manager is opened.
     #[serde(default)]
     pub(crate) pause: Duration,

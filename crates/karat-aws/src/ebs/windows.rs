@@ -80,7 +80,7 @@ impl Windows {
     ) -> Result<(WinrmSession, WinrmConfig), StepError> {
         let mut config = self.config.clone();
         let events = cx.service::<Events>()?.as_ref().clone();
-        if config.winrm_password.is_empty() {
+        if self.asks() {
             config.winrm_password = self.password(aws, machine, cx).await?;
             events.masker().add(&config.winrm_password);
         }

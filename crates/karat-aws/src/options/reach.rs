@@ -72,6 +72,13 @@ pub(crate) struct Windows {
     pub(crate) key_file: String,
 }
 
+impl Windows {
+    /// Whether the password that Windows makes is asked for.
+    pub(crate) fn asks(&self) -> bool {
+        self.config.winrm_password.is_empty()
+    }
+}
+
 /// How one logs in.
 #[derive(Clone, Debug)]
 pub(crate) enum Login {
@@ -168,7 +175,7 @@ impl ReachConfig {
                     cx.error("ssh_interface", "the session manager leads to ssh alone")
                         .hint("use an address for WinRM, or communicator = \"ssh\"");
                 }
-                let asks = windows.config.winrm_password.is_empty();
+                let asks = windows.asks();
                 if asks && own_key && !key_file && cx.is_known("winrm_password") {
                     cx.error(
                         "ssh_keypair_name",

@@ -319,3 +319,21 @@ fn a_policy_has_what_the_options_need_and_no_more() {
     }
     assert!(!text.contains("AuthorizeSecurityGroupIngress"), "{large:#}");
 }
+
+#[test]
+fn a_policy_has_the_password_of_windows_where_it_is_asked_for() {
+    let mut options = json!({
+        "region": "us-east-1",
+        "ami_name": "web",
+        "instance_type": "t3.micro",
+        "source_ami": "ami-0123456789abcdef0",
+        "communicator": "winrm",
+        "winrm_username": "Administrator",
+    });
+    let asks = policy(&options).to_string();
+    assert!(asks.contains("\"ec2:GetPasswordData\"") && asks.contains("CreateKeyPair"), "{asks}");
+    assert!(!asks.contains("GetConsoleOutput"), "{asks}");
+    options["winrm_password"] = json!("known");
+    let knows = policy(&options).to_string();
+    assert!(!knows.contains("GetPasswordData") && !knows.contains("CreateKeyPair"), "{knows}");
+}
