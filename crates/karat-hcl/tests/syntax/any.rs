@@ -57,10 +57,11 @@ pub(crate) fn formatter(text: &str) {
     assert_eq!(dump::body(&parsed.body), dump::body(&parsed_once.body), "the meaning stays");
 }
 
-/// Whether a dot follows a number and a blank.
+/// Whether a number and a dot stand beside each other that a blank keeps from being one number.
 fn indexes_a_literal(text: &str) -> bool {
+    use TokenKind::{Dot, Number, Space};
     let kinds: Vec<TokenKind> = lex(text, Start::Normal).iter().map(|token| token.kind).collect();
-    kinds.windows(3).any(|k| matches!(k, [TokenKind::Number, TokenKind::Space, TokenKind::Dot]))
+    kinds.windows(4).any(|k| matches!(k, [Number, Space, Dot, _] | [Number, Dot, Space, Number]))
 }
 
 /// All tokens but blanks. Those around a comment or the end of a heredoc belong to these tokens.
