@@ -28,6 +28,9 @@ pub struct Policy {
     grants: BTreeMap<(On, BTreeSet<String>), BTreeSet<String>>,
     creators: BTreeSet<String>,
     keys: BTreeSet<String>,
+    /// Buckets that disks are brought to, and keys that they are encrypted with there.
+    buckets: BTreeSet<String>,
+    bucket_keys: BTreeSet<String>,
     passes_any_role: bool,
     sessions: bool,
 }
@@ -159,6 +162,18 @@ impl Policy {
             "aws.old-snapshots" => {
                 self.grant(On::Others, &["ec2:DeleteSnapshot"], &["snapshot"]);
             }
+            "aws.import-disk" => self.import_disk(params),
+            "aws.import-upload" => self.import_upload(params),
+            "aws.import-task" => {
+                self.look("ec2", &["DescribeImages", "DescribeImportImageTasks"]);
+                self.make("ImportImage", &["import-image-task"]);
+                self.own(&["CancelImportTask"], &["import-image-task"]);
+                // What a task makes has none of the build's tags.
+                let raw = ["ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:ImportImage"];
+                self.grant(On::Others, &raw, &["image", "snapshot"]);
+                self.take_key(&params["key"]);
+            }
+            "aws.import-publish" => self.import_publish(params),
             _ => {}
         }
     }
@@ -207,6 +222,58 @@ impl Policy {
         self.look("ec2", &["DescribeImages", "DescribeSnapshots"]);
         self.own(&["CreateTags", "DeregisterImage"], &["image"]);
         self.own(&["DeleteSnapshot"], &["snapshot"]);
+    }
+
+    fn import_disk(&mut self, params: &Value) {
+        self.look("ec2", &["DescribeImages", "DescribeSnapshots"]);
+        self.grant(On::Made, &["ebs:StartSnapshot"], &["snapshot"]);
+        self.grant(On::Own, &["ebs:CompleteSnapshot", "ebs:PutSnapshotBlock"], &["snapshot"]);
+        self.make("RegisterImage", &["image"]);
+        self.grant(On::Own, &["ec2:RegisterImage"], &["snapshot"]);
+        self.own(&["DeleteSnapshot"], &["snapshot"]);
+        self.own(&["DeregisterImage"], &["image"]);
+        if is_shared(&params["shared"]) {
+            self.own(&["ModifyImageAttribute"], &["image"]);
+        }
+        self.take_key(&params["import"]["key"]);
+    }
+
+    fn import_upload(&mut self, params: &Value) {
+        if params["name"].as_str().is_some_and(|name| !name.is_empty()) {
+            self.look("ec2", &["DescribeImages"]);
+        }
+        let bucket = &params["bucket"];
+        self.buckets.extend(bucket["name"].as_str().map(str::to_owned));
+        let key = bucket["encryption_key"].as_str().filter(|key| !key.is_empty());
+        self.bucket_keys.extend(key.map(str::to_owned));
+    }
+
+    fn import_publish(&mut self, params: &Value) {
+        let import = &params["import"];
+        let described = import["description"].as_str().is_some_and(|text| !text.is_empty());
+        let changes = params["imds"] == true || is_shared(&params["shared"]);
+        if params["renamed"] == true {
+            self.look("ec2", &["DescribeImages", "DescribeSnapshots"]);
+            self.make("CopyImage", &["image", "snapshot"]);
+            self.grant(On::Others, &["ec2:CopyImage"], &["image"]);
+            self.own(&["DeleteSnapshot"], &["snapshot"]);
+            self.own(&["DeregisterImage"], &["image"]);
+            if changes {
+                self.own(&["ModifyImageAttribute"], &["image"]);
+            }
+        } else {
+            if import["tags"].as_object().is_some_and(|tags| !tags.is_empty()) {
+                self.grant(On::Others, &["ec2:CreateTags"], &["image", "snapshot"]);
+            }
+            if changes || described {
+                self.grant(On::Others, &["ec2:ModifyImageAttribute"], &["image"]);
+            }
+        }
+        self.take_key(&import["key"]);
+    }
+
+    fn take_key(&mut self, key: &Value) {
+        self.keys.extend(key.as_str().filter(|key| !key.is_empty()).map(str::to_owned));
     }
 
     fn preflight(&mut self, params: &Value) {
@@ -290,11 +357,11 @@ impl Policy {
     }
 
     fn publish(&mut self, image: &Value) {
-        let some = |name: &str| image[name].as_array().is_some_and(|all| !all.is_empty());
+        let some = |name: &str| is_some(image, name);
         self.look("ec2", &["DescribeSnapshots"]);
         self.own(&["CreateTags"], &["snapshot"]);
         let imds = image["imds"].as_str().is_some_and(|t| !t.is_empty());
-        if imds || ["users", "groups", "organisations", "units"].into_iter().any(some) {
+        if imds || is_shared(image) {
             self.own(&["ModifyImageAttribute"], &["image"]);
         }
         if some("snapshot_users") || some("snapshot_groups") {
@@ -377,6 +444,9 @@ impl Policy {
         if !self.keys.is_empty() {
             self.add_keys(partition, &mut statements);
         }
+        if !self.buckets.is_empty() {
+            self.add_buckets(partition, &mut statements);
+        }
         json!({ "Version": "2012-10-17", "Statement": statements })
     }
 
@@ -403,17 +473,35 @@ impl Policy {
         }));
     }
 
+    fn add_buckets(&self, partition: &str, statements: &mut Vec<Value>) {
+        let all = |ending: &str| -> Vec<String> {
+            self.buckets.iter().map(|name| format!("arn:{partition}:s3:::{name}{ending}")).collect()
+        };
+        statements.push(json!({
+            "Sid": "BringDisks",
+            "Effect": "Allow",
+            "Action": ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:PutObject"],
+            "Resource": all("/*"),
+        }));
+        // What was begun before an answer was lost is found there.
+        statements.push(json!({
+            "Sid": "OwnUploads",
+            "Effect": "Allow",
+            "Action": "s3:ListBucketMultipartUploads",
+            "Resource": all(""),
+        }));
+        if !self.bucket_keys.is_empty() {
+            statements.push(json!({
+                "Sid": "EncryptInBuckets",
+                "Effect": "Allow",
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+                "Resource": key_arns(&self.bucket_keys, partition),
+            }));
+        }
+    }
+
     fn add_keys(&self, partition: &str, statements: &mut Vec<Value>) {
-        let resources: BTreeSet<String> = self
-            .keys
-            .iter()
-            .map(|key| match key.as_str() {
-                arn if arn.starts_with("arn:") && !arn.contains(":alias/") => arn.to_owned(),
-                // A policy cannot name a key by an alias.
-                alias if alias.contains("alias/") => format!("arn:{partition}:kms:*:*:key/*"),
-                id => format!("arn:{partition}:kms:*:*:key/{id}"),
-            })
-            .collect();
+        let resources = key_arns(&self.keys, partition);
         let use_keys = [
             "kms:Decrypt",
             "kms:DescribeKey",
@@ -435,4 +523,23 @@ impl Policy {
             "Condition": { "Bool": { "kms:GrantIsForAWSResource": "true" } },
         }));
     }
+}
+
+fn is_some(of: &Value, name: &str) -> bool {
+    of[name].as_array().is_some_and(|all| !all.is_empty())
+}
+
+/// Whether anybody else may launch an image.
+fn is_shared(image: &Value) -> bool {
+    ["users", "groups", "organisations", "units"].into_iter().any(|name| is_some(image, name))
+}
+
+fn key_arns(keys: &BTreeSet<String>, partition: &str) -> BTreeSet<String> {
+    let arn = |key: &String| match key.as_str() {
+        arn if arn.starts_with("arn:") && !arn.contains(":alias/") => arn.to_owned(),
+        // A policy cannot name a key by an alias.
+        alias if alias.contains("alias/") => format!("arn:{partition}:kms:*:*:key/*"),
+        id => format!("arn:{partition}:kms:*:*:key/{id}"),
+    };
+    keys.iter().map(arn).collect()
 }

@@ -79,6 +79,19 @@ pub trait PostProcessor: fmt::Debug + Send + Sync + 'static {
     /// Adds the steps of its sagas, so that a later process can undo them.
     fn register_steps(&self, _registry: &mut StepRegistry) {}
 
+    /// What it would make outside of the process, as far as that is known without an artifact; for
+    /// those who only look at the steps. `None` where it makes nothing there.
+    ///
+    /// # Errors
+    /// When it cannot be laid out.
+    fn planned(
+        &self,
+        _validated: &Self::Validated,
+        _build: &BuildInfo,
+    ) -> Result<Option<Saga>, ComponentError> {
+        Ok(None)
+    }
+
     /// Does it. Removes what it made when it fails or is cancelled.
     fn post_process(
         &self,
@@ -111,6 +124,12 @@ pub trait DynPostProcessor: fmt::Debug + Send + Sync {
 /// A post-processor with a configuration that was proved.
 #[async_trait]
 pub trait PreparedPostProcessor: fmt::Debug + Send + Sync {
+    /// What it would make outside of the process, as far as that is known without an artifact.
+    ///
+    /// # Errors
+    /// When it cannot be laid out.
+    fn planned(&self, build: &BuildInfo) -> Result<Option<Saga>, ComponentError>;
+
     /// Does it.
     async fn post_process(
         &self,
@@ -152,6 +171,10 @@ impl<P: PostProcessor> DynPostProcessor for P {
 
 #[async_trait]
 impl<P: PostProcessor> PreparedPostProcessor for Prepared<P> {
+    fn planned(&self, build: &BuildInfo) -> Result<Option<Saga>, ComponentError> {
+        self.post_processor.planned(&self.validated, build)
+    }
+
     async fn post_process(
         &self,
         cx: &PostProcessContext,

@@ -90,7 +90,8 @@ impl Engine {
         diags
     }
 
-    /// The steps of all builds, as they would be stored: the kind of each and its parameters.
+    /// The steps of all builds and of their post-processors, as they would be stored: the kind of each
+    /// and its parameters.
     ///
     /// # Errors
     /// When a build cannot be laid out.
@@ -105,7 +106,14 @@ impl Engine {
             let fail = |text: String| ComponentError::new(format!("{target}: {text}"));
             let (_, prepared) = preparer.source().map_err(|d| fail(preparer.explain(&d)))?;
             let saga = prepared.saga(&self.planned(&preparer)).map_err(|e| fail(e.to_string()))?;
-            for node in saga.nodes() {
+            let mut sagas = vec![saga];
+            for block in preparer.build.chains.iter().flatten() {
+                let prepared = preparer.post_processor(block, None);
+                let prepared = prepared.map_err(|d| fail(preparer.explain(&d)))?;
+                let planned = prepared.planned(&preparer.info).map_err(|e| fail(e.to_string()))?;
+                sagas.extend(planned);
+            }
+            for node in sagas.iter().flat_map(|saga| saga.nodes()) {
                 let params = node.step.stored_params().map_err(|e| fail(e.to_string()))?;
                 all.push((node.step.kind(), params));
             }

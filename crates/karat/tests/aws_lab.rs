@@ -507,23 +507,33 @@ fn a_killed_import_in_a_build_is_recovered_or_gone_on_with() {
     assert_eq!(place.left().len(), 2, "{:?}", place.left());
 }
 
-#[test]
-fn a_killed_import_task_is_recovered() {
-    let place = Place::new();
-    if aws(&place, &["s3api", "create-bucket", "--bucket", "disks"]).is_none() {
-        return;
-    }
+/// What an import task needs beforehand; `None` where there is no current command line of AWS.
+fn bucket_and_role(place: &Place) -> Option<()> {
+    aws(place, &["s3api", "create-bucket", "--bucket", "disks"])?;
     let trust = r#"{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"vmie.amazonaws.com"}}}"#;
     let may = r#"{"Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}"#;
     let role = ["iam", "create-role", "--role-name", "vmimport"];
-    aws(&place, &[&role[..], &["--assume-role-policy-document", trust]].concat()).unwrap();
+    aws(place, &[&role[..], &["--assume-role-policy-document", trust]].concat())?;
     let policy = ["iam", "put-role-policy", "--role-name", "vmimport", "--policy-name", "read"];
-    aws(&place, &[&policy[..], &["--policy-document", may]].concat()).unwrap();
-    let template = IMPORT.replace(
+    aws(place, &[&policy[..], &["--policy-document", may]].concat())?;
+    Some(())
+}
+
+/// A template with an import, by an import task.
+fn by_task(template: &str) -> String {
+    template.replace(
         "format    = \"raw\"",
         "format = \"raw\"\n method = \"import-image\"\n s3_bucket_name = \"disks\"",
-    );
-    std::fs::write(place.folder.path().join("main.pkr.hcl"), template).unwrap();
+    )
+}
+
+#[test]
+fn a_killed_import_task_is_recovered() {
+    let place = Place::new();
+    if bucket_and_role(&place).is_none() {
+        return;
+    }
+    std::fs::write(place.folder.path().join("main.pkr.hcl"), by_task(IMPORT)).unwrap();
     let before = place.left();
     for call in [
         "s3:CreateMultipartUpload",
@@ -593,20 +603,23 @@ fn aws(place: &Place, args: &[&str]) -> Option<serde_json::Value> {
     Some(serde_json::from_slice(&output.stdout).unwrap_or_default())
 }
 
-#[test]
-fn a_build_succeeds_with_the_policy_that_is_printed_and_needs_each_statement_of_it() {
-    let place = Place::new();
+/// Builds a place's template, which has a variable `name` for its image's, as a user who has just the
+/// policy that is printed, and then without each of its statements in turn. `ready` comes before
+/// each build; a build leaves so many images, and `own` are there beside what builds leave.
+fn needs_each_statement(place: &Place, ready: &dyn Fn(), made: usize, own: &[&str]) {
     let user = ["--user-name", "builder"];
-    let call = |args: &[&str]| aws(&place, &[&["iam"], args, &user[..]].concat());
+    let call = |args: &[&str]| aws(place, &[&["iam"], args, &user[..]].concat());
     if call(&["create-user"]).is_none() {
         return;
     }
     let key = call(&["create-access-key"]).unwrap();
     let key = |name: &str| key["AccessKey"][name].as_str().unwrap().to_owned();
     let printed = place.karat(&["iam-policy", "."], "").output().unwrap();
-    let policy: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
+    let policy: serde_json::Value = serde_json::from_slice(&printed.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", text(&printed)));
     // Gives whether it succeeded, none where it was not at its end after a time, and what it said.
     let build = |name: &str, policy: &serde_json::Value, bound: Duration| {
+        ready();
         let file = place.folder.path().join("policy.json");
         std::fs::write(&file, policy.to_string()).unwrap();
         let document = format!("file://{}", file.display());
@@ -632,7 +645,8 @@ fn a_build_succeeds_with_the_policy_that_is_printed_and_needs_each_statement_of_
     };
     // What is left over, usable images and their snapshots aside.
     let left = || -> Vec<String> {
-        let left = place.lab.audit().into_iter().filter(|l| l.kind != "user" && !l.image);
+        let known = |kind: &str| kind == "user" || own.contains(&kind);
+        let left = place.lab.audit().into_iter().filter(|l| !known(&l.kind) && !l.image);
         left.map(|l| format!("{}: {} {}", l.region, l.kind, l.detail)).collect()
     };
     let images = |name: &str| {
@@ -640,33 +654,58 @@ fn a_build_succeeds_with_the_policy_that_is_printed_and_needs_each_statement_of_
         all.filter(|l| l.kind == "image" && l.detail == name).count()
     };
 
-    let begun = Instant::now();
+    let count = || place.lab.audit().len();
+    let (begun, before) = (Instant::now(), count());
     let (succeeds, said) = build("whole", &policy, LIMIT);
     assert_eq!(succeeds, Some(true), "{policy:#}\n{said}");
     // What may not be undone is tried again for minutes, which nothing is learned from.
     let bound = begun.elapsed() * 4 + Duration::from_secs(15);
-    assert_eq!((images("whole"), left()), (2, Vec::new()), "{said}");
+    assert_eq!((images("whole"), left()), (made, Vec::new()), "{said}");
+    let of_one = count() - before;
 
     let statements = policy["Statement"].as_array().unwrap();
     for (index, statement) in statements.iter().enumerate() {
         let mut rest = statements.clone();
         rest.remove(index);
         let lacking = json!({ "Version": policy["Version"], "Statement": rest });
-        let name = format!("without-{index}");
+        let (name, before) = (format!("without-{index}"), count());
         let (succeeds, said) = build(&name, &lacking, bound);
         // It fails, or cannot remove what it made for a time; or nothing had to be undone.
         let refused = said.contains("not authorized") || succeeds.is_none();
         let for_the_undo = statement["Sid"].as_str().is_some_and(|sid| sid.starts_with("Own"));
         assert!(refused || for_the_undo, "it is not needed: {statement:#}\n{said}");
         if succeeds == Some(true) && refused {
-            assert!(!left().is_empty(), "nothing came of it: {statement:#}\n{said}");
+            assert!(count() > before + of_one, "nothing came of it: {statement:#}\n{said}");
         }
         assert!(succeeds != Some(false) || refused, "without {statement:#}:\n{said}");
         // Whoever may removes it.
         let recovered = place.karat(&["recover"], "").output().unwrap();
         assert!(recovered.status.success(), "without {statement:#}: {}", text(&recovered));
         assert_eq!(left(), [] as [&str; 0], "without {statement:#}:\n{said}{}", text(&recovered));
-        let expected = if succeeds == Some(true) { 2 } else { 0 };
-        assert_eq!(images(&name), expected, "without {statement:#}:\n{said}{}", text(&recovered));
+        let expected = if succeeds == Some(true) { (made, of_one) } else { (0, 0) };
+        let now = (images(&name), count() - before);
+        assert_eq!(now, expected, "without {statement:#}:\n{said}{}", text(&recovered));
     }
+}
+
+#[test]
+fn a_build_succeeds_with_the_policy_that_is_printed_and_needs_each_statement_of_it() {
+    needs_each_statement(&Place::new(), &|| (), 2, &[]);
+}
+
+#[test]
+fn imports_of_disks_are_in_the_policy_that_is_printed_too() {
+    let named =
+        IMPORT.replace("\"golden\"", "var.name") + "variable \"name\" { default = \"golden\" }\n";
+    let place = Place::new();
+    std::fs::write(place.folder.path().join("main.pkr.hcl"), &named).unwrap();
+    let bring = |place: &Place| disk(place, "disk.raw", &[(0, 1), (39, 3)]);
+    needs_each_statement(&place, &|| bring(&place), 1, &[]);
+
+    let place = Place::new();
+    if bucket_and_role(&place).is_none() {
+        return;
+    }
+    std::fs::write(place.folder.path().join("main.pkr.hcl"), by_task(&named)).unwrap();
+    needs_each_statement(&place, &|| bring(&place), 1, &["bucket", "role"]);
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use karat_component::{
-    Artifact, ComponentError, PostProcessContext, PostProcessor, Processed, ValidateContext,
+    Artifact, BuildInfo, ComponentError, PostProcessContext, PostProcessor, Processed,
+    ValidateContext,
 };
 use karat_config::{Config, NameRules};
 use karat_disk::Container;
@@ -254,8 +255,9 @@ impl AmazonImportValidated {
         })
     }
 
-    /// The steps that make the image, with all that is made up for it.
-    fn saga(&self, disk: &Path, cx: &PostProcessContext) -> Result<Saga, ComponentError> {
+    /// The steps that make the image, with all that is made up for it. `key` is the disk's name in a
+    /// bucket.
+    fn saga(&self, disk: &Path, target: &str, key: String) -> Result<Saga, ComponentError> {
         let unknown = |e| ComponentError::because(format!("could not find {}", disk.display()), e);
         let disk = std::path::absolute(disk).map_err(unknown)?;
         let token = format!("karat-{}", uuid::Uuid::new_v4().simple());
@@ -268,14 +270,14 @@ impl AmazonImportValidated {
         let scope = Scope {
             access: self.access.as_here(|name| std::env::var(name).ok()),
             token: token.clone(),
-            build: cx.build.target.clone(),
+            build: target.to_owned(),
             folder: folder.clone(),
         };
         let import = Import { disk, name, state_dir: folder, token, ..self.import.clone() };
         let saga = Saga::new(AmazonImport::TYPE);
         let saga = match &self.task {
             None => saga.step(MADE, SendDisk { scope, import, shared: self.shared.clone() }),
-            Some(task) => self.task_steps(saga, task, scope, import, cx)?,
+            Some(task) => self.task_steps(saga, task, scope, import, key),
         };
         saga.build().map_err(|e| ComponentError::because("could not lay out the import", e))
     }
@@ -286,14 +288,8 @@ impl AmazonImportValidated {
         task: &Task,
         scope: Scope,
         import: Import,
-        cx: &PostProcessContext,
-    ) -> Result<SagaBuilder, ComponentError> {
-        let late = Late::new(&cx.build, &cx.generated, &cx.services);
-        let key = match task.bucket.key.as_str() {
-            "" => format!("packer-import-{{{{timestamp}}}}.{}", self.format),
-            given => given.to_owned(),
-        };
-        let key = late.render("s3_key_name", &key, &[])?;
+        key: String,
+    ) -> SagaBuilder {
         let bucket = Bucket { key, ..task.bucket.clone() };
         let upload = Upload {
             scope: scope.clone(),
@@ -322,7 +318,15 @@ impl AmazonImportValidated {
         };
         let (shared, imds) = (self.shared.clone(), task.imds);
         let publish = Publish { scope, import, shared, renamed, imds };
-        Ok(saga.step("upload", upload).step("task", run).step(MADE, publish))
+        saga.step("upload", upload).step("task", run).step(MADE, publish)
+    }
+
+    /// The disk's name in a bucket, as a text with `{{ }}`.
+    fn key(&self, task: &Task) -> String {
+        match task.bucket.key.as_str() {
+            "" => format!("packer-import-{{{{timestamp}}}}.{}", self.format),
+            given => given.to_owned(),
+        }
     }
 
     /// The image as an artifact.
@@ -398,6 +402,14 @@ impl PostProcessor for AmazonImport {
         registry.register::<Publish>();
     }
 
+    fn planned(
+        &self,
+        validated: &AmazonImportValidated,
+        build: &BuildInfo,
+    ) -> Result<Option<Saga>, ComponentError> {
+        validated.saga(Path::new("disk"), &build.target, String::new()).map(Some)
+    }
+
     async fn post_process(
         &self,
         validated: &AmazonImportValidated,
@@ -405,7 +417,11 @@ impl PostProcessor for AmazonImport {
         artifact: Artifact,
     ) -> Result<Processed, ComponentError> {
         let disk = validated.disk(&artifact)?;
-        let outputs = cx.sagas.run_saga(validated.saga(&disk, cx)?).await?;
+        let late = Late::new(&cx.build, &cx.generated, &cx.services);
+        let key = validated.task.as_ref().map(|task| validated.key(task));
+        let key = key.map(|key| late.render("s3_key_name", &key, &[])).transpose()?;
+        let saga = validated.saga(&disk, &cx.build.target, key.unwrap_or_default())?;
+        let outputs = cx.sagas.run_saga(saga).await?;
         let made: Made = outputs
             .get(MADE)
             .map_err(|e| ComponentError::because("could not read what was made", e))?;
