@@ -638,6 +638,10 @@ impl DynStep for Watched {
         self.step.kind()
     }
 
+    fn is_remote(&self) -> bool {
+        self.step.is_remote()
+    }
+
     fn stored_lifetime(&self) -> karat_saga::Lifetime {
         self.step.stored_lifetime()
     }

@@ -46,6 +46,11 @@ pub trait Step: Serialize + DeserializeOwned + fmt::Debug + Send + Sync + 'stati
     /// written by an older version must still be undone.
     const KIND: &'static str;
 
+    /// Whether what it makes lies outside of this computer and is still there after the computer lost power.
+    /// The journal is on the disk, and not only in the kernel's memory, before such a step runs, and once its
+    /// saga is complete.
+    const REMOTE: bool = false;
+
     /// Stored when `run` succeeds; later nodes read it by this node's name. Never holds a secret.
     type Output: Serialize + DeserializeOwned + Send + Sync + 'static;
 
@@ -72,6 +77,9 @@ pub trait DynStep: fmt::Debug + Send + Sync + 'static {
     /// [`Step::KIND`].
     fn kind(&self) -> &'static str;
 
+    /// [`Step::REMOTE`].
+    fn is_remote(&self) -> bool;
+
     /// [`Step::lifetime`], under a name that does not clash with it.
     fn stored_lifetime(&self) -> Lifetime;
 
@@ -92,6 +100,10 @@ pub trait DynStep: fmt::Debug + Send + Sync + 'static {
 impl<S: Step> DynStep for S {
     fn kind(&self) -> &'static str {
         S::KIND
+    }
+
+    fn is_remote(&self) -> bool {
+        S::REMOTE
     }
 
     fn stored_lifetime(&self) -> Lifetime {

@@ -94,6 +94,7 @@ impl Copy {
 
 impl Step for Copy {
     const KIND: &'static str = "aws.copy";
+    const REMOTE: bool = true;
     /// The image's id; nothing where there is nothing to copy.
     type Output = Option<String>;
 

@@ -315,6 +315,7 @@ impl FastLaunch {
 
 impl Step for FastLaunch {
     const KIND: &'static str = "aws.fast-launch";
+    const REMOTE: bool = true;
     type Output = ();
 
     fn lifetime(&self) -> Lifetime {

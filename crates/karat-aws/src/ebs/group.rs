@@ -79,6 +79,7 @@ impl MakeGroup {
 
 impl Step for MakeGroup {
     const KIND: &'static str = "aws.group";
+    const REMOTE: bool = true;
     type Output = String;
 
     async fn run(&self, cx: &StepContext) -> Result<String, StepError> {

@@ -234,6 +234,7 @@ impl MakeImage {
 
 impl Step for MakeImage {
     const KIND: &'static str = "aws.image";
+    const REMOTE: bool = true;
     type Output = Ami;
 
     fn lifetime(&self) -> Lifetime {

@@ -443,6 +443,7 @@ pub(crate) fn mapping(device: &Device) -> BlockDeviceMapping {
 
 impl Step for StartMachine {
     const KIND: &'static str = "aws.instance";
+    const REMOTE: bool = true;
     type Output = Machine;
 
     async fn run(&self, cx: &StepContext) -> Result<Machine, StepError> {

@@ -60,6 +60,7 @@ impl MakeKey {
 
 impl Step for MakeKey {
     const KIND: &'static str = "aws.key";
+    const REMOTE: bool = true;
     type Output = KeyPair;
 
     async fn run(&self, cx: &StepContext) -> Result<KeyPair, StepError> {

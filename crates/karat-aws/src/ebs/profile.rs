@@ -98,6 +98,7 @@ impl MakeProfile {
 
 impl Step for MakeProfile {
     const KIND: &'static str = "aws.profile";
+    const REMOTE: bool = true;
     type Output = String;
 
     async fn run(&self, cx: &StepContext) -> Result<String, StepError> {

@@ -232,6 +232,7 @@ impl Retire {
 
 impl Step for Retire {
     const KIND: &'static str = "aws.retire";
+    const REMOTE: bool = true;
     type Output = Vec<OldImage>;
 
     fn lifetime(&self) -> Lifetime {

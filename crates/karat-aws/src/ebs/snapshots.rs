@@ -167,6 +167,7 @@ pub(crate) struct SnapshotVolumes {
 
 impl Step for SnapshotVolumes {
     const KIND: &'static str = "aws.snapshots";
+    const REMOTE: bool = true;
     /// Snapshots by device.
     type Output = BTreeMap<String, String>;
 
@@ -348,6 +349,7 @@ impl RegisterImage {
 
 impl Step for RegisterImage {
     const KIND: &'static str = "aws.register";
+    const REMOTE: bool = true;
     type Output = Ami;
 
     fn lifetime(&self) -> Lifetime {

@@ -172,6 +172,7 @@ impl MakeTemplate {
 
 impl Step for MakeTemplate {
     const KIND: &'static str = "aws.template";
+    const REMOTE: bool = true;
     /// The template's id.
     type Output = String;
 

@@ -285,6 +285,7 @@ impl FinishVolumes {
 
 impl Step for FinishVolumes {
     const KIND: &'static str = "aws.volumes";
+    const REMOTE: bool = true;
     type Output = Vec<Filled>;
 
     fn lifetime(&self) -> Lifetime {

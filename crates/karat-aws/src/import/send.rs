@@ -67,6 +67,7 @@ impl SendDisk {
 
 impl Step for SendDisk {
     const KIND: &'static str = "aws.import-disk";
+    const REMOTE: bool = true;
     type Output = Made;
 
     fn lifetime(&self) -> Lifetime {

@@ -107,6 +107,7 @@ impl Upload {
 
 impl Step for Upload {
     const KIND: &'static str = "aws.import-upload";
+    const REMOTE: bool = true;
     type Output = ();
 
     fn lifetime(&self) -> Lifetime {
@@ -371,6 +372,7 @@ async fn remove(cx: &StepContext, aws: &Aws, raw: &Raw) -> Result<(), StepError>
 
 impl Step for RunTask {
     const KIND: &'static str = "aws.import-task";
+    const REMOTE: bool = true;
     type Output = Raw;
 
     fn lifetime(&self) -> Lifetime {
@@ -438,6 +440,7 @@ impl Publish {
 
 impl Step for Publish {
     const KIND: &'static str = "aws.import-publish";
+    const REMOTE: bool = true;
     type Output = Made;
 
     fn lifetime(&self) -> Lifetime {

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use crate::fault::{AFTER, BEFORE, Faults};
 use crate::ids::SagaId;
-use crate::journal::{JournalError, NewNode, RunHold};
+use crate::journal::{JournalError, NewNode, NodeChange, Outlives, RunHold};
 use crate::observe::{Observer, Progress};
 use crate::saga::Saga;
 use crate::services::Services;
@@ -266,8 +266,9 @@ impl Executor {
     ) -> Result<(), Cause> {
         let journal = work.around.journal.clone();
         let name = work.nodes[index].name.clone();
+        let outlives = work.outlives(index..=index);
         let started = journal
-            .node_event(work.id, &name, NodeEvent::Start, None, None, None)
+            .node_event(work.id, &name, NodeChange { outlives, ..NodeChange::of(NodeEvent::Start) })
             .await
             .map_err(Cause::Journal)?;
         work.nodes[index].state = started;
@@ -290,11 +291,11 @@ impl Executor {
         // Kept even if storing it fails, so that undoing has it.
         work.nodes[index].output = Some(output.clone());
         let then = last.then_some(SagaEvent::Complete);
-        let finish = NodeEvent::Finish;
-        let finished = journal
-            .node_event(work.id, &name, finish, Some(output), None, then)
-            .await
-            .map_err(Cause::Journal)?;
+        // A saga that is complete is not undone.
+        let outlives = if last { work.outlives(0..=index) } else { Outlives::Process };
+        let finish = NodeChange::of(NodeEvent::Finish);
+        let finish = NodeChange { output: Some(output), then, outlives, ..finish };
+        let finished = journal.node_event(work.id, &name, finish).await.map_err(Cause::Journal)?;
         work.nodes[index].state = finished;
         work.tell(index, &Progress::Done { took: since.elapsed() });
         match work.pass(index, AFTER) {

@@ -1,5 +1,6 @@
 //! A saga at work: its nodes' states and outputs in memory, one step's call, and undoing.
 
+use std::ops::RangeInclusive;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use super::policy::{Cancellation, UndoPolicy};
 use crate::context::{Inner, Outputs, StepContext};
 use crate::fault::{EFFECT, Faults, Point, UNDO_AFTER, UNDO_BEFORE, UNDO_EFFECT};
 use crate::ids::{RunId, SagaId};
-use crate::journal::{Journal, NodeRecord, SagaRecord};
+use crate::journal::{Journal, NodeChange, NodeRecord, Outlives, SagaRecord};
 use crate::observe::{Observer, Place, Progress};
 use crate::saga::Node;
 use crate::services::Services;
@@ -289,6 +290,12 @@ impl Work {
         Ok(())
     }
 
+    /// What a commit has to outlive that tells of some nodes.
+    pub(crate) fn outlives(&self, nodes: RangeInclusive<usize>) -> Outlives {
+        let remote = |node: &WorkNode| node.step.as_ref().is_ok_and(|step| step.is_remote());
+        if self.nodes[nodes].iter().any(remote) { Outlives::Power } else { Outlives::Process }
+    }
+
     /// Moves a node here and in the journal, where the journal's failure must not stop the work.
     pub(crate) async fn note(&mut self, index: usize, event: NodeEvent, error: Option<String>) {
         let node = &mut self.nodes[index];
@@ -296,8 +303,8 @@ impl Work {
             Ok(next) => node.state = next,
             Err(refused) => tracing::error!(node = node.name, %refused, "a bug in the executor"),
         }
-        let stored =
-            self.around.journal.node_event(self.id, &node.name, event, None, error, None).await;
+        let change = NodeChange { error, ..NodeChange::of(event) };
+        let stored = self.around.journal.node_event(self.id, &node.name, change).await;
         if let Err(error) = stored {
             tracing::warn!(node = node.name, ?event, %error, "a state could not be stored");
         }

@@ -2,9 +2,10 @@
 //!
 //! One SQLite file, `journal.db`, in the state directory, in write-ahead mode with `synchronous=NORMAL`. What is
 //! committed survives the end of the process at any instant. It need not survive the loss of power: then the
-//! last commits before it may be missing, though the file stays whole. This is on purpose: after a power cut
-//! local side effects are gone too, and for remote ones `recover` finds all that was written some moments
-//! earlier. An `fsync` for each of a thousand small steps would cost more than the steps.
+//! last commits before it may be missing, though the file stays whole. After a power cut local side effects are
+//! gone too, and an `fsync` for each of a thousand small steps would cost more than the steps. What lies outside
+//! of the computer is still there: before a step that makes such a thing, and once its saga is complete, the
+//! commit waits for the disk.
 //!
 //! The file holds no secret: steps store none, and the command line is masked by who gives it. It is readable
 //! by its owner alone all the same.
@@ -35,6 +36,7 @@ pub use records::{EventRecord, NodeRecord, RunInfo, RunRecord, RunState, SagaRec
 
 use process::{ProcessMark, RunLock};
 pub(crate) use store::NewNode;
+pub(crate) use writer::Outlives;
 use writer::{JobError, Writer};
 
 use crate::ids::{RunId, SagaId};
@@ -199,7 +201,7 @@ impl Journal {
     /// Stores an event of a run without waiting, in order with everything else that is written. What a killed
     /// process had queued last is lost; [`flush`](Self::flush) waits for it.
     pub fn queue_event(&self, run: RunId, seq: u64, body: String) {
-        drop(self.inner.writer.queue(move |c| {
+        drop(self.inner.writer.queue(Outlives::Process, move |c| {
             store::insert_event(c, run, seq, &body).inspect_err(|error| {
                 tracing::warn!(%run, seq, ?error, "an event could not be stored");
             })
@@ -250,21 +252,20 @@ impl Journal {
         &self,
         saga: SagaId,
         node: &str,
-        event: NodeEvent,
-        output: Option<Value>,
-        error: Option<String>,
-        then: Option<SagaEvent>,
+        change: NodeChange,
     ) -> Result<NodeState, JournalError> {
+        let NodeChange { event, output, error, then, outlives } = change;
         let name = node.to_owned();
         let missing = JournalError::NoSuchNode { saga, node: node.to_owned() };
-        self.find(missing, move |c| {
-            let next = store::node_event(c, saga, &name, event, output.as_ref(), error.as_deref())?;
-            if let Some(then) = then {
+        let moved = self.call_and_outlive(outlives, move |c| {
+            let next = store::node_event(c, saga, &name, event, output.as_ref(), error.as_deref());
+            let next = next.map(Some).or_else(none_if_missing)?;
+            if let (Some(then), Some(_)) = (then, &next) {
                 store::saga_event(c, saga, then, None)?;
             }
             Ok(next)
-        })
-        .await
+        });
+        moved.await?.ok_or(missing)
     }
 
     pub(crate) async fn saga_event(
@@ -341,8 +342,16 @@ impl Journal {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, JobError> + Send + 'static,
     {
+        self.call_and_outlive(Outlives::Process, work).await
+    }
+
+    async fn call_and_outlive<T, F>(&self, outlives: Outlives, work: F) -> Result<T, JournalError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, JobError> + Send + 'static,
+    {
         let path = || self.inner.path.clone();
-        match self.inner.writer.queue(work).await {
+        match self.inner.writer.queue(outlives, work).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(JobError::Sqlite(error))) => Err(sqlite_error(&self.inner.path, error)),
             Ok(Err(JobError::Bad(what))) => Err(JournalError::BadRecord { path: path(), what }),
@@ -357,6 +366,23 @@ impl Journal {
             Ok(Err(JobError::Unsettled(run))) => Err(JournalError::Unsettled(run)),
             Err(_) => Err(JournalError::Closed { path: path() }),
         }
+    }
+}
+
+/// What becomes of a node.
+pub(crate) struct NodeChange {
+    pub(crate) event: NodeEvent,
+    pub(crate) output: Option<Value>,
+    pub(crate) error: Option<String>,
+    /// What becomes of its saga.
+    pub(crate) then: Option<SagaEvent>,
+    pub(crate) outlives: Outlives,
+}
+
+impl NodeChange {
+    /// An event and nothing beside.
+    pub(crate) fn of(event: NodeEvent) -> Self {
+        Self { event, output: None, error: None, then: None, outlives: Outlives::Process }
     }
 }
 

@@ -3,6 +3,7 @@
 //! All builds of a process write through it. What waits when it becomes free goes into one transaction, so many
 //! sagas side by side cost few commits; the caller is told after the commit. A job that fails undoes only itself.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -35,7 +36,21 @@ impl From<rusqlite::Error> for JobError {
 /// Tells the caller, once it is known whether the transaction was committed.
 type Tell = Box<dyn FnOnce(Result<(), Arc<rusqlite::Error>>) + Send>;
 /// Does the work, or learns that no transaction could be begun.
-type Job = Box<dyn FnOnce(Result<&Connection, Arc<rusqlite::Error>>) -> Tell + Send>;
+type Work = Box<dyn FnOnce(Result<&Connection, Arc<rusqlite::Error>>) -> Tell + Send>;
+
+/// What a commit outlives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outlives {
+    /// The end of the process.
+    Process,
+    /// The loss of power, too: whoever is told waits for the disk.
+    Power,
+}
+
+struct Job {
+    work: Work,
+    outlives: Outlives,
+}
 
 /// The sending end. Dropping it lets the thread write what waits, and end.
 pub(crate) struct Writer {
@@ -54,13 +69,17 @@ impl Writer {
 
     /// Queues a job. Jobs are done in the order in which they are queued. `None` is received when the thread
     /// has ended.
-    pub(crate) fn queue<T, F>(&self, work: F) -> oneshot::Receiver<Result<T, JobError>>
+    pub(crate) fn queue<T, F>(
+        &self,
+        outlives: Outlives,
+        work: F,
+    ) -> oneshot::Receiver<Result<T, JobError>>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, JobError> + Send + 'static,
     {
         let (tell, told) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
+        let work: Work = Box::new(move |connection| {
             let done = connection.map_err(JobError::Sqlite).and_then(|c| savepoint(c, work));
             Box::new(move |committed| {
                 let answer = done.and_then(|value| match committed {
@@ -73,7 +92,7 @@ impl Writer {
         });
         if let Some(jobs) = &self.jobs {
             // When the thread is gone the job is dropped with its sender, which the receiver notices.
-            let _ = jobs.send(job);
+            let _ = jobs.send(Job { work, outlives });
         }
         told
     }
@@ -107,27 +126,34 @@ fn savepoint<T>(
 }
 
 fn serve(connection: &Connection, queue: &Receiver<Job>) {
-    while let Ok(first) = queue.recv() {
-        batch(connection, first, queue);
+    let mut waiting = VecDeque::new();
+    while let Some(first) = waiting.pop_front().or_else(|| queue.recv().ok()) {
+        waiting.push_front(first);
+        waiting.extend(queue.try_iter().take(BATCH.saturating_sub(waiting.len())));
+        batch(connection, &mut waiting);
     }
 }
 
-/// Does what waits in one transaction.
-fn batch(connection: &Connection, first: Job, queue: &Receiver<Job>) {
-    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+/// Does what waits in one transaction. What is still there afterwards takes another one.
+fn batch(connection: &Connection, waiting: &mut VecDeque<Job>) {
+    let power = waiting.iter().any(|job| job.outlives == Outlives::Power);
+    // It cannot be changed within a transaction.
+    let synchronous = if power { "full" } else { "normal" };
+    let begun = connection
+        .pragma_update(None, "synchronous", synchronous)
+        .and_then(|()| connection.execute_batch("BEGIN IMMEDIATE"));
+    if let Err(error) = begun {
         let error = Arc::new(error);
-        first(Err(Arc::clone(&error)))(Err(error));
+        if let Some(first) = waiting.pop_front() {
+            (first.work)(Err(Arc::clone(&error)))(Err(error));
+        }
         return;
     }
     let mut tells = Vec::new();
-    let mut job = Some(first);
-    while let Some(work) = job.take() {
-        tells.push(work(Ok(connection)));
+    while let Some(job) = waiting.pop_front() {
+        tells.push((job.work)(Ok(connection)));
         if connection.is_autocommit() {
             break;
-        }
-        if tells.len() < BATCH {
-            job = queue.try_recv().ok();
         }
     }
     let committed = if connection.is_autocommit() {
@@ -164,16 +190,32 @@ mod tests {
     }
 
     fn insert(writer: &Writer, bytes: usize) -> oneshot::Receiver<Result<(), JobError>> {
-        writer.queue(move |c| {
+        writer.queue(Outlives::Process, move |c| {
             c.execute("INSERT INTO t VALUES (zeroblob(?1))", [i64::try_from(bytes).unwrap()])?;
             Ok(())
         })
     }
 
     fn count(writer: &Writer) -> i64 {
-        let counted =
-            writer.queue(|c| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get(0))?));
+        let counted = writer.queue(Outlives::Process, |c| {
+            Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get(0))?)
+        });
         counted.blocking_recv().unwrap().unwrap()
+    }
+
+    #[test]
+    fn what_outlives_the_loss_of_power_is_committed_to_the_disk() {
+        let (_dir, connection) = full();
+        let writer = Writer::start(connection).unwrap();
+        let committed_with = |outlives| {
+            let asked = writer.queue(outlives, |c| {
+                Ok(c.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?)
+            });
+            asked.blocking_recv().unwrap().unwrap()
+        };
+        // SQLite's numbers: 1 is NORMAL, which leaves the log in write-ahead mode to the kernel; 2 is FULL.
+        let kinds = [Outlives::Process, Outlives::Power, Outlives::Process];
+        assert_eq!(kinds.map(committed_with), [1, 2, 1]);
     }
 
     #[test]
@@ -182,7 +224,7 @@ mod tests {
         let writer = Writer::start(connection).unwrap();
         let jobs: Vec<_> = (0..100)
             .map(|n| {
-                writer.queue(move |c| {
+                writer.queue(Outlives::Process, move |c| {
                     c.execute("INSERT INTO t VALUES (?1)", [n])?;
                     if n % 2 == 0 { Ok(n) } else { Err(JobError::NotFound) }
                 })

@@ -149,6 +149,7 @@ impl MakeVolume {
 
 impl Step for MakeVolume {
     const KIND: &'static str = "aws.root-volume";
+    const REMOTE: bool = true;
     type Output = String;
 
     async fn run(&self, cx: &StepContext) -> Result<String, StepError> {
@@ -340,6 +341,7 @@ impl AttachVolume {
 
 impl Step for AttachVolume {
     const KIND: &'static str = "aws.attach";
+    const REMOTE: bool = true;
     type Output = Attached;
 
     async fn run(&self, cx: &StepContext) -> Result<Attached, StepError> {
