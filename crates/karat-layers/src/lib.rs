@@ -7,7 +7,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `store.rs`, `store/` | the state directory, locks, publishing, collection, records of artifacts |
+//! | `store.rs`, `store/` | the state directory, locks, publishing, collection, layers after a loss of power |
 //! | `manifest.rs`, `scan.rs`, `merge.rs` | the text of a layer, reading one from disk, stacking |
 //! | `key.rs` | what decides whether a layer can be reused |
 //! | `normalise.rs`, `capture.rs` | making a tree forget its making; upper directory to layer |
@@ -53,6 +53,6 @@ pub use key::{BUILDER_ABI, LayerKey};
 pub use manifest::Manifest;
 pub use normalise::Normalise;
 pub use store::{
-    ArtifactFile, ArtifactRecord, Collected, Layer, LayerInfo, Lock, Problem, Scratch, Store,
-    default_cache_dir, default_state_dir, differences,
+    Collected, Layer, LayerInfo, Lock, Problem, Scratch, Store, default_cache_dir,
+    default_state_dir, differences,
 };

@@ -5,15 +5,18 @@
 //! STATE/layers/<digest>/manifest    see [`crate::manifest`]
 //! STATE/layers/<digest>/layer.json  parent, key, provenance, times
 //! STATE/keys/<layer key>            the digest of the layer that this key gave
-//! STATE/artifacts/<fingerprint>     a record of finished files, for builds with nothing to do
 //! STATE/blobs/<digest>              single files worth keeping, such as an initramfs
 //! STATE/locks/                      advisory locks, by name
 //! STATE/tmp/<run>-<random>/         work in progress; all that a killed process leaves
 //! ```
 //!
 //! Everything appears by a rename of finished work, so readers never see halves and two processes
-//! that make the same layer at once both end with the one that came first. Files are not synced:
-//! a machine that loses power may lose or truncate the newest layers, which [`Store::verify`] finds.
+//! that make the same layer at once both end with the one that came first.
+//!
+//! Files are not synced, which would take longer than to write them: a machine that loses power may
+//! lose or truncate the newest layers. So a layer says in which boot of the machine it was made, and
+//! one of an earlier boot is read whole and compared before it is used again, once. What is damaged
+//! goes, and is made anew.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -28,16 +31,17 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::{Kind, Manifest};
 use crate::{Control, Digest, Error, Result, merge, scan};
 
-mod artifact;
 mod collect;
+mod power;
 
-pub use artifact::{ArtifactFile, ArtifactRecord};
 pub use collect::{Collected, Problem, differences};
 
 /// The store in one state directory. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: Arc<PathBuf>,
+    /// This boot of the machine, where the kernel tells.
+    boot: Option<Arc<str>>,
 }
 
 /// What is written down about a layer beside its content.
@@ -57,6 +61,10 @@ pub struct LayerInfo {
     pub size: u64,
     /// Names in its manifest.
     pub entries: u64,
+    /// The boot of the machine in which it was made (`/proc/sys/kernel/random/boot_id`); `None` once
+    /// it is known to be on the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
 }
 
 /// A layer in the store.
@@ -70,6 +78,13 @@ pub struct Layer {
     pub info: LayerInfo,
     /// Its names.
     pub manifest: Arc<Manifest>,
+}
+
+impl LayerInfo {
+    fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::Invalid(format!("layer.json: {error}")))
+    }
 }
 
 impl Layer {
@@ -150,12 +165,12 @@ impl Store {
     /// When the directory cannot be made.
     pub fn open(state_dir: impl AsRef<Path>) -> Result<Self> {
         let dir = state_dir.as_ref();
-        for name in ["layers", "keys", "artifacts", "blobs", "locks", "tmp", "apt"] {
+        for name in ["layers", "keys", "blobs", "locks", "tmp", "apt"] {
             let at = dir.join(name);
             fs::create_dir_all(&at).map_err(Error::io("make the directory", &at))?;
         }
         let dir = fs::canonicalize(dir).map_err(Error::io("find", dir))?;
-        Ok(Self { dir: Arc::new(dir) })
+        Ok(Self { dir: Arc::new(dir), boot: power::this_boot() })
     }
 
     /// The state directory.
@@ -164,10 +179,17 @@ impl Store {
         &self.dir
     }
 
-    /// Whether the layer is here.
+    /// Whether the layer and all below it are here, and have outlived the last loss of power.
     #[must_use]
     pub fn has(&self, digest: Digest) -> bool {
-        self.layer_dir(digest).join("layer.json").exists()
+        let mut next = Some(digest);
+        while let Some(digest) = next {
+            match self.survived(digest) {
+                Some(info) => next = info.parent,
+                None => return false,
+            }
+        }
+        true
     }
 
     pub(crate) fn layer_dir(&self, digest: Digest) -> PathBuf {
@@ -273,14 +295,12 @@ impl Store {
     /// The layer that a key gave before.
     ///
     /// # Errors
-    /// When the record cannot be read. A record of a layer that is gone counts as none.
+    /// When the record cannot be read. A record of a layer that is gone counts as none, and so does one
+    /// that was cut off.
     pub fn lookup_key(&self, key: Digest) -> Result<Option<Digest>> {
         let at = self.dir.join("keys").join(key.to_string());
         match fs::read_to_string(&at) {
-            Ok(text) => {
-                let digest = text.trim().parse()?;
-                Ok(self.has(digest).then_some(digest))
-            }
+            Ok(text) => Ok(text.trim().parse().ok().filter(|digest| self.has(*digest))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("read", &at)(error)),
         }
@@ -390,18 +410,17 @@ impl Store {
             created: now(),
             size: manifest.size(),
             entries: manifest.items().len() as u64,
+            boot: self.boot.as_deref().map(str::to_owned),
         };
         let to = self.layer_dir(digest);
-        if !to.join("layer.json").exists() {
+        if self.survived(digest).is_none() {
             let staged = scratch.path().join(format!("publish-{digest}"));
             fs::create_dir(&staged).map_err(Error::io("make the directory", &staged))?;
             fs::rename(root, staged.join("root")).map_err(Error::io("move", root))?;
             let at = staged.join("manifest");
             fs::write(&at, &text).map_err(Error::io("write", &at))?;
             let at = staged.join("layer.json");
-            let json = serde_json::to_vec_pretty(&info)
-                .map_err(|error| Error::Invalid(format!("layer.json: {error}")))?;
-            fs::write(&at, json).map_err(Error::io("write", &at))?;
+            fs::write(&at, info.to_json()?).map_err(Error::io("write", &at))?;
             match fs::rename(&staged, &to) {
                 Ok(()) => {}
                 // Another process was first with the same bytes.

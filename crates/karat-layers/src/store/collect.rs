@@ -14,7 +14,7 @@ pub struct Collected {
     pub layers: Vec<Digest>,
     /// Bytes of their regular files.
     pub bytes: u64,
-    /// Keys, artifact records and blobs that led to nothing any more.
+    /// Keys that led to nothing any more.
     pub records: usize,
 }
 
@@ -45,11 +45,7 @@ impl Store {
         let mut out = Collected::default();
         for digest in self.layers()?.difference(&live) {
             out.bytes += self.info(*digest).map_or(0, |info| info.size);
-            // Out of sight first, so that a crash leaves no half layer under its name.
-            let trash = self.scratch("collect")?;
-            let from = self.layer_dir(*digest);
-            fs::rename(&from, trash.path().join("layer")).map_err(Error::io("remove", &from))?;
-            drop(trash);
+            self.remove_layer(*digest)?;
             out.layers.push(*digest);
         }
         let dir = self.dir().join("keys");
@@ -61,20 +57,16 @@ impl Store {
                 out.records += 1;
             }
         }
-        let dir = self.dir().join("artifacts");
-        for entry in fs::read_dir(&dir).map_err(Error::io("list", &dir))? {
-            let entry = entry.map_err(Error::io("list", &dir))?;
-            let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            let record = self.artifact(name).ok().flatten();
-            if record.is_none_or(|r| r.layer.is_some_and(|layer| !live.contains(&layer))) {
-                self.forget_artifact(name)?;
-                out.records += 1;
-            }
-        }
         self.sweep_strays()?;
         Ok(out)
+    }
+
+    /// Removes a layer, whatever stands on it.
+    pub(super) fn remove_layer(&self, digest: Digest) -> Result<()> {
+        // Out of sight first, so that a crash leaves no half layer under its name.
+        let trash = self.scratch("collect")?;
+        let from = self.layer_dir(digest);
+        fs::rename(&from, trash.path().join("layer")).map_err(Error::io("remove", &from))
     }
 
     /// Removes small files that killed processes were about to move into place. Ones younger than

@@ -4,9 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use karat_layers::{
-    ArtifactFile, ArtifactRecord, Capture, Control, Digest, Error, Layer, Normalise, Store,
-};
+use karat_layers::{Capture, Control, Digest, Error, Layer, Normalise, Store};
 
 use super::support::{base, is_root, list, on_overlay, shell, squeeze, temp};
 
@@ -163,42 +161,77 @@ fn collection_keeps_what_is_needed_and_what_it_stands_on() {
     let key = Digest::of("key");
     store.remember_key(key, tops[1].digest).unwrap();
     assert_eq!(store.lookup_key(key).unwrap(), Some(tops[1].digest));
-    let file = dir.path().join("disk.raw");
-    std::fs::write(&file, "disk").unwrap();
-    let record = ArtifactRecord {
-        files: vec![ArtifactFile::of(&file, None).unwrap()],
-        layer: Some(tops[1].digest),
-        data: serde_json::json!({ "n": 1 }),
-    };
-    store.remember_artifact(key, &record).unwrap();
-    let read = store.artifact(key).unwrap().unwrap();
-    assert_eq!(read, record);
-    assert!(read.is_current(&store));
 
     let collected = store.gc(&[tops[0].digest]).unwrap();
     assert_eq!(collected.layers, [tops[1].digest]);
     assert!(store.has(bottom.digest) && store.has(tops[0].digest) && !store.has(tops[1].digest));
     assert_eq!(store.lookup_key(key).unwrap(), None);
-    assert!(!record.is_current(&store));
-    assert_eq!(store.artifact(key).unwrap(), None);
     // A digest that is not there stops a collection before it removes anything.
     assert!(matches!(store.gc(&[tops[1].digest]), Err(Error::NoLayer { .. })));
     assert!(store.has(tops[0].digest));
 }
 
+/// Makes a layer one of another boot of the machine.
+fn of_an_earlier_boot(layer: &Layer) {
+    let at = layer.dir.join("layer.json");
+    let mut info: serde_json::Value = serde_json::from_slice(&std::fs::read(&at).unwrap()).unwrap();
+    info["boot"] = "00000000-0000-0000-0000-000000000000".into();
+    std::fs::write(&at, info.to_string()).unwrap();
+}
+
 #[test]
-fn a_changed_artifact_is_not_current() {
+fn a_layer_of_an_earlier_boot_is_compared_once_and_goes_when_it_is_damaged() {
+    if !is_root() {
+        return;
+    }
     let dir = temp();
     let store = Store::open(dir.path().join("state")).unwrap();
-    let file = dir.path().join("disk.raw");
-    std::fs::write(&file, "disk").unwrap();
-    let files = vec![ArtifactFile::of(&file, None).unwrap()];
-    let record = ArtifactRecord { files, layer: None, data: serde_json::Value::Null };
-    assert!(record.is_current(&store));
-    std::fs::write(&file, "disc!").unwrap();
-    assert!(!record.is_current(&store));
-    std::fs::remove_file(&file).unwrap();
-    assert!(!record.is_current(&store));
+    let bottom = base(&store, dir.path(), TREE);
+    on_overlay(&store, bottom.digest, dir.path(), "echo > left");
+    let top = capture(&store, dir.path(), bottom.digest);
+    let key = Digest::of("key");
+    store.remember_key(key, top.digest).unwrap();
+
+    assert!(bottom.info.boot.is_some(), "{bottom:?}");
+    of_an_earlier_boot(&bottom);
+    of_an_earlier_boot(&top);
+    assert_eq!(store.lookup_key(key).unwrap(), Some(top.digest));
+    assert_eq!(store.info(bottom.digest).unwrap().boot, None);
+    assert_eq!(store.info(top.digest).unwrap().boot, None);
+    // It was found whole, and is not looked at again.
+    shell(&bottom.root(), "echo no > etc/one");
+    assert_eq!(store.lookup_key(key).unwrap(), Some(top.digest));
+
+    // What lies on top of it is of no use then, and what comes out the same is not taken for whole.
+    of_an_earlier_boot(&bottom);
+    assert_eq!(store.lookup_key(key).unwrap(), None);
+    assert!(!bottom.dir.exists() && top.dir.exists() && !store.has(top.digest));
+    let again = base(&store, dir.path(), TREE);
+    assert_eq!(again.digest, bottom.digest);
+    assert_eq!(store.verify(bottom.digest, &Control::default()).unwrap(), []);
+    assert_eq!(store.lookup_key(key).unwrap(), Some(top.digest));
+}
+
+#[test]
+fn records_that_were_cut_off_count_as_none() {
+    if !is_root() {
+        return;
+    }
+    let dir = temp();
+    let store = Store::open(dir.path().join("state")).unwrap();
+    let layer = base(&store, dir.path(), TREE);
+    let key = Digest::of("key");
+    store.remember_key(key, layer.digest).unwrap();
+    let at = dir.path().join("state/keys").join(key.to_string());
+    std::fs::write(&at, "").unwrap();
+    assert_eq!(store.lookup_key(key).unwrap(), None);
+    store.remember_key(key, layer.digest).unwrap();
+    std::fs::write(layer.dir.join("layer.json"), "").unwrap();
+    assert_eq!(store.lookup_key(key).unwrap(), None);
+    assert!(!layer.dir.exists());
+    assert_eq!(base(&store, dir.path(), TREE).digest, layer.digest);
+    store.remember_key(key, layer.digest).unwrap();
+    assert_eq!(store.lookup_key(key).unwrap(), Some(layer.digest));
 }
 
 #[test]

@@ -43,6 +43,10 @@ pub(super) struct FileStamp {
     pub(super) path: PathBuf,
     size: u64,
     modified: (i64, i64),
+    /// What it takes on the disk, in blocks of 512 bytes. A machine that lost power may have lost
+    /// some of them, and the file has its size nevertheless.
+    #[serde(default)]
+    blocks: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) sha256: Option<String>,
 }
@@ -51,13 +55,16 @@ impl FileStamp {
     fn of(path: &Path, sha256: Option<String>) -> io::Result<Self> {
         let meta = std::fs::metadata(path)?;
         let modified = (meta.mtime(), meta.mtime_nsec());
-        Ok(Self { path: path.to_owned(), size: meta.len(), modified, sha256 })
+        let blocks = meta.blocks();
+        Ok(Self { path: path.to_owned(), size: meta.len(), modified, blocks, sha256 })
     }
 
     /// Whether nothing has written to the file since.
     pub(super) fn is_current(&self) -> bool {
-        let now = Self::of(&self.path, self.sha256.clone());
-        now.is_ok_and(|now| now == *self)
+        let Ok(now) = Self::of(&self.path, self.sha256.clone()) else { return false };
+        // File systems give and take a few blocks for themselves.
+        let whole = now.blocks >= self.blocks - self.blocks / 64;
+        whole && Self { blocks: self.blocks, ..now } == *self
     }
 }
 
