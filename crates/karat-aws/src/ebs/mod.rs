@@ -95,7 +95,7 @@ use provision::Provision;
 use publish::Publish;
 use retire::{OldSnapshots, Retire};
 use snapshots::{RegisterImage, SnapshotVolumes};
-use source::{FindSource, LateTexts};
+use source::{FindSource, LateTexts, VolumeTagsOption};
 use spot::MakeTemplate;
 use stop::{Release, StopMachine};
 use swap::SwapVolumes;
@@ -481,6 +481,7 @@ impl Layout<'_> {
                 image_tags: v.image.tags.clone(),
                 snapshot_tags: v.image.snapshot_tags.clone(),
             },
+            volume_tags_option: VolumeTagsOption::Run,
         }
     }
 

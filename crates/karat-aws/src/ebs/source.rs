@@ -21,6 +21,19 @@ pub(crate) struct FindSource {
     pub(crate) virtualization: String,
     pub(crate) architecture: String,
     pub(crate) late: LateTexts,
+    /// The option that the volume's tags are given by.
+    #[serde(default)]
+    pub(crate) volume_tags_option: VolumeTagsOption,
+}
+
+/// Options for the tags of a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum VolumeTagsOption {
+    /// `run_volume_tags`
+    #[default]
+    Run,
+    /// `root_volume_tags`
+    Root,
 }
 
 /// Texts that may name the source image.
@@ -216,10 +229,14 @@ impl Step for FindSource {
         }
         let texts = Texts::new(cx, source.data(&found.region))?;
         let late = &self.late;
+        let volume_tags = match self.volume_tags_option {
+            VolumeTagsOption::Run => "run_volume_tags",
+            VolumeTagsOption::Root => "root_volume_tags",
+        };
         source.texts = LateTexts {
             description: texts.text("ami_description", &late.description)?,
             run_tags: texts.tags("run_tags", &late.run_tags)?,
-            volume_tags: texts.tags("run_volume_tags", &late.volume_tags)?,
+            volume_tags: texts.tags(volume_tags, &late.volume_tags)?,
             image_tags: texts.tags("tags", &late.image_tags)?,
             snapshot_tags: texts.tags("snapshot_tags", &late.snapshot_tags)?,
             spot_tags: texts.tags("spot_tags", &late.spot_tags)?,

@@ -136,6 +136,23 @@ pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 
+/// Makes a user who may do what `t.pkr.hcl` needs, as `iam-policy` prints it, and nothing else; gives
+/// the variables with its key.
+pub(crate) fn who_may_just_build(cloud: &Cloud) -> [(&'static str, String); 2] {
+    let printed = karat(cloud, &["iam-policy", "t.pkr.hcl"], "").output().unwrap();
+    assert!(printed.status.success(), "{}", said(&printed));
+    let file = cloud.dir.path().join("policy.json");
+    std::fs::write(&file, &printed.stdout).unwrap();
+    cloud.aws("iam create-user --user-name builder");
+    cloud.aws(&format!(
+        "iam put-user-policy --user-name builder --policy-name build --policy-document file://{}",
+        file.display()
+    ));
+    let key = cloud.aws("iam create-access-key --user-name builder");
+    let part = |name: &str| text(&key["AccessKey"][name]).to_owned();
+    [("AWS_ACCESS_KEY_ID", part("AccessKeyId")), ("AWS_SECRET_ACCESS_KEY", part("SecretAccessKey"))]
+}
+
 #[test]
 fn a_machine_is_provisioned_over_ssh_and_its_image_is_the_next_ones_base() {
     let Some(cloud) = cloud() else { return };

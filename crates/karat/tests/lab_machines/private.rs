@@ -1,5 +1,6 @@
-//! Our own `amazon-ebs` through session manager: no inbound rule, no public address, much data in
-//! both directions, and a connection that is cut while it flows.
+//! Our own `amazon-ebs` through session manager: no inbound rule, no public address, just the
+//! permissions that `iam-policy` prints, much data in both directions, and a connection that is cut
+//! while it flows.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::cloud::{Cloud, PATIENCE, cloud, text};
-use crate::ours::karat;
+use crate::ours::{karat, who_may_just_build};
 use crate::sessions::{hex_digest, profile};
 
 const BYTES: u64 = 50_000_000;
@@ -98,6 +99,7 @@ fn much_data_goes_through_a_session_that_is_cut_on_the_way() {
     let out = File::create(&said).unwrap();
     let mut build = karat(&cloud, &["build", "t.pkr.hcl"], "");
     build.stdout(out.try_clone().unwrap()).stderr(Stdio::from(out));
+    build.envs(who_may_just_build(&cloud));
     let mut build = build.spawn().unwrap();
     let told = || std::fs::read_to_string(&said).unwrap();
 

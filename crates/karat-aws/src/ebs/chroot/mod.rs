@@ -38,7 +38,7 @@ use super::artifact::{self, images_artifact};
 use super::preflight::Preflight;
 use super::scope::Scope;
 use super::snapshots::{ROOT, RegisterImage, SnapshotVolumes};
-use super::source::{FindSource, LateTexts};
+use super::source::{FindSource, LateTexts, VolumeTagsOption};
 use super::{GENERATED, after_image, node, register, retire};
 use crate::options::Device;
 
@@ -143,6 +143,7 @@ fn saga(v: &ChrootValidated, scope: &Scope, target: &str) -> Result<Saga, SagaEr
             snapshot_tags: image.snapshot_tags.clone(),
             ..LateTexts::default()
         },
+        volume_tags_option: VolumeTagsOption::Root,
     };
     let snapshots = SnapshotVolumes {
         scope: scope.clone(),
