@@ -27,9 +27,9 @@ const LISTEN: &str = "127.0.0.1:4566";
 
 /// An AWS of one's own, to rehearse without an account.
 ///
-/// The lab answers EC2, EBS direct, STS, IAM, KMS, Systems Manager's parameters and Secrets Manager
-/// at one address, for AWS's own clients and all that are made with its kits. Instances are local
-/// machines where this computer can run those (as root), and records otherwise.
+/// The lab answers EC2, EBS direct, S3, STS, IAM, KMS, Systems Manager's parameters and sessions, and
+/// Secrets Manager at one address, for AWS's own clients and all that are made with its kits. Instances
+/// are local machines where this computer can run those (as root), and records otherwise.
 #[derive(Debug, Args)]
 pub(crate) struct LabArgs {
     #[command(subcommand)]
