@@ -203,6 +203,17 @@ impl Evaluator {
         for item in items {
             let key = match &item.key {
                 ObjectKey::Name(name) => Some(Value::string(name.name.as_str())),
+                ObjectKey::Expr(expr) if expr.is_absolute_traversal() => {
+                    diags.push(
+                        Diagnostic::error("Ambiguous attribute key")
+                            .detail(
+                                "This could be a name with points in it or a reference to a value.",
+                            )
+                            .at(expr.span)
+                            .hint("For a name put it in quotes, for a reference in parentheses."),
+                    );
+                    None
+                }
                 ObjectKey::Expr(expr) => {
                     let mut key_diags = Diagnostics::new();
                     let key = self.eval(expr, scope, &mut key_diags);

@@ -510,6 +510,19 @@ impl Expr {
         self.height
     }
 
+    /// Whether this is a name with steps that need no evaluation, `a.b[0]`: as a key of an object it
+    /// could mean the text or the value.
+    pub fn is_absolute_traversal(&self) -> bool {
+        let ExprKind::Traversal(traversal) = &self.kind else { return false };
+        matches!(traversal.base.kind, ExprKind::Variable(_))
+            && traversal.steps.iter().all(|step| match step {
+                Step::Index { key, .. } => {
+                    matches!(key.kind, ExprKind::Number(_)) || key.as_literal_str().is_some()
+                }
+                _ => true,
+            })
+    }
+
     /// The text, if this is a template without holes.
     pub fn as_literal_str(&self) -> Option<&str> {
         match &self.kind {

@@ -506,14 +506,6 @@ impl Parser<'_> {
             return Ok(ObjectKey::Name(self.ident(next)));
         }
         let key = self.expression()?;
-        if is_ambiguous(&key) && matches!(self.peek().kind, K::Assign | K::Colon) {
-            self.report(
-                Diagnostic::error("Ambiguous attribute key")
-                    .detail("This could be a name with points in it or a reference to a value.")
-                    .at(key.span)
-                    .hint("For a name put it in quotes, for a reference in parentheses."),
-            );
-        }
         Ok(match key.kind {
             ExprKind::Variable(ident) => ObjectKey::Name(ident),
             _ => ObjectKey::Expr(key),
@@ -804,16 +796,4 @@ fn is_number(text: &str) -> bool {
     mantissa.matches('.').count() <= 1
         && digits(&mantissa.replacen('.', "", 1))
         && exponent.is_none_or(|e| digits(e.trim_start_matches(['+', '-'])))
-}
-
-/// `a.b` as a key, which could mean the text or the value.
-fn is_ambiguous(key: &Expr) -> bool {
-    let ExprKind::Traversal(traversal) = &key.kind else { return false };
-    matches!(traversal.base.kind, ExprKind::Variable(_))
-        && traversal.steps.iter().all(|step| match step {
-            Step::Index { key, .. } => {
-                matches!(key.kind, ExprKind::Number(_)) || key.as_literal_str().is_some()
-            }
-            _ => true,
-        })
 }
