@@ -402,9 +402,9 @@ impl Evaluator {
                 }
             }
         }
-        let failed = own.has_errors();
         diags.append(own);
-        if failed { Value::dynamic() } else { value }
+        // Of what failed elsewhere in the base the type counts: `true ? 1 : [[], nosuch()][0]`.
+        value
     }
 }
 
@@ -534,7 +534,8 @@ impl Evaluator {
             Ok(value) => Value::unknown(value.ty().clone()),
             Err(diag) => {
                 diags.push(*diag);
-                Value::dynamic()
+                // The operator still tells which type comes out.
+                Value::unknown(operators::operand_type(expr.op))
             }
         }
     }

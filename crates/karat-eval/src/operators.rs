@@ -117,11 +117,16 @@ fn undecided(op: BinaryOp, left: &Value, right: &Value, failed: bool) -> Value {
     }
 }
 
-pub(crate) fn unary(expr: &Unary, operand: &Value, span: Span) -> Result<Value, Box<Diagnostic>> {
-    let want = match expr.op {
+/// The type of an operator's operand and of its result.
+pub(crate) fn operand_type(op: UnaryOp) -> Type {
+    match op {
         UnaryOp::Negate => Type::Number,
         UnaryOp::Not => Type::Bool,
-    };
+    }
+}
+
+pub(crate) fn unary(expr: &Unary, operand: &Value, span: Span) -> Result<Value, Box<Diagnostic>> {
+    let want = operand_type(expr.op);
     let value = convert(operand, &want).map_err(|error| {
         Box::new(unsuitable("unary operand", &error.to_string(), operand, expr.operand.span))
     })?;

@@ -84,7 +84,7 @@ impl Names {
 
     async fn show(&self, machine: &Machine, device: (u64, u64)) {
         if let Err(error) = machine.show_device(&self.node, device).await {
-            tracing::debug!(self.node, %error, "a device is not shown");
+            tracing::warn!(self.node, %error, "a device is not shown");
             return;
         }
         for link in &self.links {

@@ -199,8 +199,8 @@ impl One {
                     starting = tokio::spawn(async move { report });
                     break;
                 }
-                () = tokio::time::sleep(Duration::from_millis(100)) => {
-                    if machine.output_of(Exec::new(["true"])).await.is_ok() {
+                () = tokio::time::sleep(Duration::from_millis(20)) => {
+                    if machine.is_entered() {
                         break;
                     }
                 }

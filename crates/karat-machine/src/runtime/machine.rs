@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ struct Inner {
     spec: MachineSpec,
     warnings: Vec<String>,
     root: Mutex<Arc<RootFs>>,
+    /// Whether the root is the one that the machine's first process sees.
+    entered: AtomicBool,
     running: Mutex<Running>,
 }
 
@@ -133,6 +136,7 @@ impl Machine {
                     spec,
                     warnings,
                     root: Mutex::new(root),
+                    entered: AtomicBool::new(false),
                     running: Mutex::default(),
                 }),
             }),
@@ -151,6 +155,7 @@ impl Machine {
     pub async fn run(&self, cancel: &CancellationToken) -> Result<BootReport> {
         let started = std::time::Instant::now();
         self.inner.client.starts_again();
+        self.inner.entered.store(false, Ordering::Release);
         if self.address().is_none() {
             unless_cancelled(cancel, self.connect_network()).await?;
         }
@@ -175,7 +180,15 @@ impl Machine {
     async fn refresh_root(&self) -> Result<()> {
         let root = Arc::new(fetch_root(&self.inner.client).await?);
         *self.inner.root.lock().unwrap_or_else(PoisonError::into_inner) = root;
+        self.inner.entered.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether its first process lives, so that files and devices go where that one sees them. Before,
+    /// what is put in `/dev` or another place that is mounted over would lie below.
+    #[must_use]
+    pub fn is_entered(&self) -> bool {
+        self.inner.entered.load(Ordering::Acquire)
     }
 
     async fn connect_network(&self) -> Result<()> {
