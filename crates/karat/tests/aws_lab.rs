@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use karat_lab::core::faults::Kind;
@@ -603,32 +604,42 @@ fn aws(place: &Place, args: &[&str]) -> Option<serde_json::Value> {
     Some(serde_json::from_slice(&output.stdout).unwrap_or_default())
 }
 
-/// Builds a place's template, which has a variable `name` for its image's, as a user who has just the
-/// policy that is printed, and then without each of its statements in turn. `ready` comes before
-/// each build; a build leaves so many images, and `own` are there beside what builds leave.
-fn needs_each_statement(place: &Place, ready: &dyn Fn(), made: usize, own: &[&str]) {
-    let user = ["--user-name", "builder"];
-    let call = |args: &[&str]| aws(place, &[&["iam"], args, &user[..]].concat());
-    if call(&["create-user"]).is_none() {
-        return;
+/// A user in a place's lab, and what builds as that user leave there.
+struct Builder<'a> {
+    place: &'a Place,
+    key: serde_json::Value,
+    /// Kinds of what is there beside what builds leave.
+    own: &'a [&'a str],
+}
+
+impl<'a> Builder<'a> {
+    /// `None` where there is no current command line of AWS.
+    fn new(place: &'a Place, own: &'a [&'a str]) -> Option<Self> {
+        aws(place, &["iam", "create-user", "--user-name", "builder"])?;
+        let key = aws(place, &["iam", "create-access-key", "--user-name", "builder"])?;
+        Some(Self { place, key: key["AccessKey"].clone(), own })
     }
-    let key = call(&["create-access-key"]).unwrap();
-    let key = |name: &str| key["AccessKey"][name].as_str().unwrap().to_owned();
-    let printed = place.karat(&["iam-policy", "."], "").output().unwrap();
-    let policy: serde_json::Value = serde_json::from_slice(&printed.stdout)
-        .unwrap_or_else(|e| panic!("{e}: {}", text(&printed)));
-    // Gives whether it succeeded, none where it was not at its end after a time, and what it said.
-    let build = |name: &str, policy: &serde_json::Value, bound: Duration| {
-        ready();
-        let file = place.folder.path().join("policy.json");
+
+    /// Builds an image of a name with a policy. Gives whether it succeeded, none where it was not at
+    /// its end after a time, and what it said.
+    fn build(
+        &self,
+        name: &str,
+        policy: &serde_json::Value,
+        bound: Duration,
+    ) -> (Option<bool>, String) {
+        let folder = self.place.folder.path();
+        let file = folder.join("policy.json");
         std::fs::write(&file, policy.to_string()).unwrap();
         let document = format!("file://{}", file.display());
-        call(&["put-user-policy", "--policy-name", "build", "--policy-document", &document]);
+        let put = ["iam", "put-user-policy", "--user-name", "builder", "--policy-name", "build"];
+        aws(self.place, &[&put[..], &["--policy-document", &document]].concat());
         let name = format!("name={name}");
-        let mut command = place.karat(&["build", "-var", &name, "."], "");
-        command.env("AWS_ACCESS_KEY_ID", key("AccessKeyId"));
-        command.env("AWS_SECRET_ACCESS_KEY", key("SecretAccessKey"));
-        let said = place.folder.path().join("said");
+        let mut command = self.place.karat(&["build", "-var", &name, "."], "");
+        let part = |name: &str| self.key[name].as_str().unwrap();
+        command.env("AWS_ACCESS_KEY_ID", part("AccessKeyId"));
+        command.env("AWS_SECRET_ACCESS_KEY", part("SecretAccessKey"));
+        let said = folder.join("said");
         let out = std::fs::File::create(&said).unwrap();
         let mut build = command.stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
         let told = || std::fs::read_to_string(&said).unwrap();
@@ -642,70 +653,123 @@ fn needs_each_statement(place: &Place, ready: &dyn Fn(), made: usize, own: &[&st
         build.kill().unwrap();
         build.wait().unwrap();
         (None, told())
-    };
-    // What is left over, usable images and their snapshots aside.
-    let left = || -> Vec<String> {
-        let known = |kind: &str| kind == "user" || own.contains(&kind);
-        let left = place.lab.audit().into_iter().filter(|l| !known(&l.kind) && !l.image);
-        left.map(|l| format!("{}: {} {}", l.region, l.kind, l.detail)).collect()
-    };
-    let images = |name: &str| {
-        let all = place.lab.audit().into_iter();
-        all.filter(|l| l.kind == "image" && l.detail == name).count()
-    };
+    }
 
-    let count = || place.lab.audit().len();
-    let (begun, before) = (Instant::now(), count());
-    let (succeeds, said) = build("whole", &policy, LIMIT);
+    /// What is left over, usable images and their snapshots aside.
+    fn left(&self) -> Vec<String> {
+        let known = |kind: &str| kind == "user" || self.own.contains(&kind);
+        let left = self.place.lab.audit().into_iter().filter(|l| !known(&l.kind) && !l.image);
+        left.map(|l| format!("{}: {} {}", l.region, l.kind, l.detail)).collect()
+    }
+
+    fn images(&self, name: &str) -> usize {
+        let all = self.place.lab.audit().into_iter();
+        all.filter(|l| l.kind == "image" && l.detail == name).count()
+    }
+
+    fn count(&self) -> usize {
+        self.place.lab.audit().len()
+    }
+
+    /// A build without a statement fails, or cannot remove what it made for a time; whoever may
+    /// removes it. A build makes so many images and so many things of all kinds.
+    fn lacks(
+        &self,
+        statement: &serde_json::Value,
+        rest: &serde_json::Value,
+        bound: Duration,
+        (made, of_one): (usize, usize),
+    ) {
+        let (name, before) = (statement["Sid"].as_str().unwrap(), self.count());
+        let (succeeds, said) = self.build(name, rest, bound);
+        let refused = said.contains("not authorized") || succeeds.is_none();
+        // Or nothing had to be undone.
+        let for_the_undo = name.starts_with("Own");
+        assert!(refused || for_the_undo, "it is not needed: {statement:#}\n{said}");
+        if succeeds == Some(true) && refused {
+            assert!(self.count() > before + of_one, "nothing came of it: {statement:#}\n{said}");
+        }
+        assert!(succeeds != Some(false) || refused, "without {statement:#}:\n{said}");
+        let recovered = self.place.karat(&["recover"], "").output().unwrap();
+        let all = || format!("without {statement:#}:\n{said}{}", text(&recovered));
+        assert!(recovered.status.success(), "{}", all());
+        assert_eq!(self.left(), [] as [&str; 0], "{}", all());
+        let expected = if succeeds == Some(true) { (made, of_one) } else { (0, 0) };
+        assert_eq!((self.images(name), self.count() - before), expected, "{}", all());
+    }
+}
+
+/// Builds a template, which has a variable `name` for its image's, as a user who has just the policy
+/// that is printed, and then without each of its statements. `place` makes a place with the
+/// template, `ready` comes before each build; a build leaves so many images, and things of the kinds
+/// `own` are there beside.
+fn needs_each_statement(
+    place: &(dyn Fn() -> Place + Sync),
+    ready: &(dyn Fn(&Place) + Sync),
+    made: usize,
+    own: &[&str],
+) {
+    let first = place();
+    let Some(builder) = Builder::new(&first, own) else { return };
+    let printed = first.karat(&["iam-policy", "."], "").output().unwrap();
+    let policy: serde_json::Value = serde_json::from_slice(&printed.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", text(&printed)));
+    let (begun, before) = (Instant::now(), builder.count());
+    ready(&first);
+    let (succeeds, said) = builder.build("whole", &policy, LIMIT);
     assert_eq!(succeeds, Some(true), "{policy:#}\n{said}");
     // What may not be undone is tried again for minutes, which nothing is learned from.
     let bound = begun.elapsed() * 4 + Duration::from_secs(15);
-    assert_eq!((images("whole"), left()), (made, Vec::new()), "{said}");
-    let of_one = count() - before;
+    assert_eq!((builder.images("whole"), builder.left()), (made, Vec::new()), "{said}");
+    let makes = (made, builder.count() - before);
 
     let statements = policy["Statement"].as_array().unwrap();
-    for (index, statement) in statements.iter().enumerate() {
-        let mut rest = statements.clone();
-        rest.remove(index);
-        let lacking = json!({ "Version": policy["Version"], "Statement": rest });
-        let (name, before) = (format!("without-{index}"), count());
-        let (succeeds, said) = build(&name, &lacking, bound);
-        // It fails, or cannot remove what it made for a time; or nothing had to be undone.
-        let refused = said.contains("not authorized") || succeeds.is_none();
-        let for_the_undo = statement["Sid"].as_str().is_some_and(|sid| sid.starts_with("Own"));
-        assert!(refused || for_the_undo, "it is not needed: {statement:#}\n{said}");
-        if succeeds == Some(true) && refused {
-            assert!(count() > before + of_one, "nothing came of it: {statement:#}\n{said}");
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let place = place();
+        let builder = Builder::new(&place, own).unwrap();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(statement) = statements.get(index) else { break };
+            let mut rest = statements.clone();
+            rest.remove(index);
+            ready(&place);
+            let lacking = json!({ "Version": policy["Version"], "Statement": rest });
+            builder.lacks(statement, &lacking, bound, makes);
         }
-        assert!(succeeds != Some(false) || refused, "without {statement:#}:\n{said}");
-        // Whoever may removes it.
-        let recovered = place.karat(&["recover"], "").output().unwrap();
-        assert!(recovered.status.success(), "without {statement:#}: {}", text(&recovered));
-        assert_eq!(left(), [] as [&str; 0], "without {statement:#}:\n{said}{}", text(&recovered));
-        let expected = if succeeds == Some(true) { (made, of_one) } else { (0, 0) };
-        let now = (images(&name), count() - before);
-        assert_eq!(now, expected, "without {statement:#}:\n{said}{}", text(&recovered));
-    }
+    };
+    // They wait most of the time.
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+    });
 }
 
 #[test]
 fn a_build_succeeds_with_the_policy_that_is_printed_and_needs_each_statement_of_it() {
-    needs_each_statement(&Place::new(), &|| (), 2, &[]);
+    needs_each_statement(&Place::new, &|_| (), 2, &[]);
 }
 
 #[test]
 fn imports_of_disks_are_in_the_policy_that_is_printed_too() {
     let named =
         IMPORT.replace("\"golden\"", "var.name") + "variable \"name\" { default = \"golden\" }\n";
-    let place = Place::new();
-    std::fs::write(place.folder.path().join("main.pkr.hcl"), &named).unwrap();
+    let place = |template: &str| {
+        let place = Place::new();
+        std::fs::write(place.folder.path().join("main.pkr.hcl"), template).unwrap();
+        place
+    };
     let bring = |place: &Place| disk(place, "disk.raw", &[(0, 1), (39, 3)]);
-    needs_each_statement(&place, &|| bring(&place), 1, &[]);
+    needs_each_statement(&|| place(&named), &bring, 1, &[]);
 
-    let place = Place::new();
-    if bucket_and_role(&place).is_none() {
-        return;
-    }
-    std::fs::write(place.folder.path().join("main.pkr.hcl"), by_task(&named)).unwrap();
-    needs_each_statement(&place, &|| bring(&place), 1, &["bucket", "role"]);
+    let template = by_task(&named);
+    let with_bucket = || {
+        let place = place(&template);
+        // Where that cannot be had there is no build either.
+        let _ = bucket_and_role(&place);
+        place
+    };
+    needs_each_statement(&with_bucket, &bring, 1, &["bucket", "role"]);
 }

@@ -380,7 +380,6 @@ async fn steps_that_run_twice_make_one_thing() {
 
 #[tokio::test]
 async fn an_answer_that_is_lost_makes_nothing_twice() {
-    let lab = Lab::start(quick()).await;
     // One of each call that does something, in the order in which a build makes them.
     let calls = [
         "sts:GetCallerIdentity",
@@ -402,16 +401,18 @@ async fn an_answer_that_is_lost_makes_nothing_twice() {
         "iam:DeleteRolePolicy",
         "iam:DeleteRole",
     ];
-    for (number, call) in calls.iter().enumerate() {
+    let runs = calls.iter().enumerate().map(|(number, call)| async move {
+        let lab = Lab::start(quick()).await;
         lab.fault(json!({ "kind": Kind::LostResponse, "calls": call, "count": 1 }));
-        let mut options = lab.options(&format!("web-{number}"));
+        let mut options = lab.options("web");
         options["encrypt_boot"] = Json::Null;
         options["ami_users"] = json!(["123456789012"]);
         let build = Build::new(&options, &format!("04lost{number}"));
         build.run("").await.unwrap_or_else(|e| panic!("{call}: {}", told(&e)));
         assert_eq!(lab.litter(), [] as [&str; 0], "{call}");
-        assert_eq!(lab.images(), 2 * (number + 1), "{call}: {:#?}", lab.left());
-    }
+        assert_eq!(lab.images(), 2, "{call}: {:#?}", lab.left());
+    });
+    futures::stream::iter(runs).buffer_unordered(6).collect::<()>().await;
 }
 
 /// The answer is lost, and what was made is not seen at first.
@@ -514,15 +515,15 @@ async fn fails(lab: &Lab, rule: Json, options: &Json, token: &str) -> String {
 
 #[tokio::test]
 async fn what_is_refused_is_told_and_leaves_nothing() {
-    let lab = Lab::start(quick()).await;
     let calls = ["iam:CreateRole", "ec2:RunInstances", "ec2:CreateImage", "ec2:CopyImage"];
-    for (number, call) in calls.into_iter().enumerate() {
+    let runs = calls.into_iter().enumerate().map(|(number, call)| async move {
+        let lab = Lab::start(quick()).await;
         let code = "UnauthorizedOperation";
         let rule = json!({ "kind": Kind::Error, "calls": call, "code": code, "count": 1 });
-        let options = lab.options(&format!("web-{number}"));
-        let told = fails(&lab, rule, &options, &format!("06no{number}")).await;
+        let told = fails(&lab, rule, &lab.options("web"), &format!("06no{number}")).await;
         assert!(told.contains(code), "{call}: {told}");
-    }
+    });
+    futures::stream::iter(runs).buffer_unordered(4).collect::<()>().await;
 }
 
 #[tokio::test]
