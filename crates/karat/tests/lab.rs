@@ -95,6 +95,73 @@ fn a_lab_is_started_asked_and_ended() {
     assert!(!state.join("lab/lab.db").exists());
 }
 
+const IMAGE: &str = r#"
+source "amazon-ebs" "a" {
+  ami_name      = "golden"
+  instance_type = "t3.micro"
+  region        = "us-east-1"
+  communicator  = "none"
+  source_ami_filter {
+    filters     = { name = "debian-13-*" }
+    owners      = ["136693071363"]
+    most_recent = true
+  }
+}
+
+build {
+  sources = ["amazon-ebs.a"]
+}
+"#;
+
+/// Nobody tells `recover` and `resume` where the lab is.
+#[test]
+fn what_a_killed_build_left_in_the_lab_is_recovered_or_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path();
+    let _down = Down(state);
+    ok(state, &["lab", "up", "-machines", "false", "-listen", "127.0.0.1:0"]);
+    let template = state.join("t.pkr.hcl");
+    std::fs::write(&template, IMAGE).unwrap();
+    let template = template.to_str().unwrap();
+    let killed = || {
+        let mut build = Command::new(env!("CARGO_BIN_EXE_karat"));
+        build.args(["build", "-lab", template]).env("KARAT_STATE_DIR", state);
+        let output = build.env("KARAT_FAULT", "kill@instance:after").output().unwrap();
+        assert_eq!(output.status.code(), None, "{output:?}");
+        let left = String::from_utf8(karat(state, &["lab", "audit"]).stdout).unwrap();
+        assert!(left.contains(" instance "), "{left}");
+    };
+
+    killed();
+    // One that has nothing to do with the lab is recovered beside it.
+    let here = state.join("here.pkr.hcl");
+    std::fs::write(
+        &here,
+        "source \"file\" \"a\" {\n content = \"x\"\n target = \"made\"\n}\n\
+         build {\n sources = [\"source.file.a\"]\n}\n",
+    )
+    .unwrap();
+    let mut build = Command::new(env!("CARGO_BIN_EXE_karat"));
+    build.args(["build", here.to_str().unwrap()]).current_dir(state).env("KARAT_STATE_DIR", state);
+    let output = build.env("KARAT_FAULT", "kill@write-file:after").output().unwrap();
+    assert_eq!(output.status.code(), None, "{output:?}");
+    let list = ok(state, &["recover", "--list"]);
+    assert!(list.contains("would undo instance of amazon-ebs.a"), "{list}");
+    let said = ok(state, &["recover"]);
+    assert!(said.contains("undid instance of amazon-ebs.a"), "{said}");
+    assert!(said.contains("undid write-file of file.a"), "{said}");
+    assert_eq!(ok(state, &["lab", "audit"]), "");
+    assert_eq!(ok(state, &["recover"]), "Nothing to recover.\n");
+
+    killed();
+    let newest = ok(state, &["runs", "-json"]).lines().next().unwrap().to_owned();
+    let newest: Value = serde_json::from_str(&newest).unwrap();
+    ok(state, &["resume", newest["id"].as_str().unwrap()]);
+    let left = String::from_utf8(karat(state, &["lab", "audit"]).stdout).unwrap();
+    let kinds: Vec<&str> = left.lines().filter_map(|l| l.split_whitespace().nth(1)).collect();
+    assert_eq!(kinds, ["image", "snapshot"], "{left}");
+}
+
 #[test]
 fn what_is_left_over_makes_the_audit_fail() {
     if Command::new("aws").arg("--version").output().is_err() {

@@ -439,12 +439,20 @@ fn environment(dir: &Path, args: &EnvArgs) -> Result<(), Failure> {
 /// Says to this program, started again by itself, that the environment is the lab's.
 const REHEARSAL: &str = "KARAT_REHEARSAL";
 
-/// Begins this command again with the lab's address and key in the environment; starts the lab where
-/// none serves. Comes back when the environment is the lab's already.
-pub(crate) fn rehearse() -> Result<(), Failure> {
-    if std::env::var_os(REHEARSAL).is_some() {
-        return Ok(());
-    }
+/// Whether the environment is the lab's already.
+fn is_rehearsal() -> bool {
+    std::env::var_os(REHEARSAL).is_some()
+}
+
+/// Whether a stored command line is that of a build in the lab.
+pub(crate) fn was_rehearsal(command: &[String]) -> bool {
+    let flag = |word: &String| word.trim_start_matches('-').to_owned();
+    let dashed = command.iter().filter(|word| word.starts_with('-')).map(flag);
+    dashed.into_iter().any(|name| matches!(name.as_str(), "lab" | "lab=true"))
+}
+
+/// This program with the lab's address and key in the environment; starts the lab where none serves.
+fn in_the_lab() -> Result<Command, Failure> {
     let dir = control::dir(&env::state_dir());
     if control::find(&dir).is_none() {
         // What this command prints is a build's.
@@ -459,13 +467,32 @@ pub(crate) fn rehearse() -> Result<(), Failure> {
     }
     let running = found(&dir)?;
     let mut again = Command::new("/proc/self/exe");
-    let mut words = std::env::args_os();
-    again.arg0(words.next().unwrap_or_else(|| "karat".into())).args(words);
     for name in Running::unset() {
         again.env_remove(name);
     }
-    let error = again.envs(running.environment()).env(REHEARSAL, "1").exec();
-    Err(Failure::new(format!("cannot begin again: {error}")))
+    again.envs(running.environment()).env(REHEARSAL, "1");
+    Ok(again)
+}
+
+/// Begins this command again in the lab. Comes back when it was begun there.
+pub(crate) fn rehearse() -> Result<(), Failure> {
+    if is_rehearsal() {
+        return Ok(());
+    }
+    let mut again = in_the_lab()?;
+    let mut words = std::env::args_os();
+    again.arg0(words.next().unwrap_or_else(|| "karat".into())).args(words);
+    Err(Failure::new(format!("cannot begin again: {}", again.exec())))
+}
+
+/// Runs this program in the lab, with its output where this one's goes; says whether it succeeded.
+/// `None` where this one is in the lab itself.
+pub(crate) async fn run_there(args: &[String]) -> Result<Option<bool>, Failure> {
+    if is_rehearsal() {
+        return Ok(None);
+    }
+    let mut there = tokio::process::Command::from(in_the_lab()?);
+    Ok(Some(there.args(args).status().await?.success()))
 }
 
 fn faults(dir: &Path, args: FaultsArgs) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use karat_saga::{
 };
 
 use crate::cli::runtime;
+use crate::commands::lab::{self, was_rehearsal};
 use crate::commands::verify_build;
 use crate::error::Failure;
 use crate::report::out;
@@ -47,7 +48,7 @@ pub(crate) fn run(args: RecoverArgs) -> Result<(), Failure> {
         Some(text) => karat_saga::Faults::parse(&text)?,
         None => karat_saga::Faults::none(),
     };
-    let options = RecoverOptions {
+    let mut options = RecoverOptions {
         runs,
         aborted: args.aborted,
         list_only: args.list,
@@ -58,6 +59,16 @@ pub(crate) fn run(args: RecoverArgs) -> Result<(), Failure> {
         let cancellation = Cancellation::new();
         signals::watch(&cancellation, None)?;
         let (mut said, mut failed) = (false, false);
+        if places.contains(&state_dir) {
+            let others = recover_rehearsals(&state_dir, &options).await?;
+            said |= others.any;
+            failed |= others.failed;
+            match others.rest {
+                Some(rest) if rest.is_empty() => places.retain(|place| *place != state_dir),
+                Some(rest) => options.runs = rest,
+                None => {}
+            }
+        }
         for place in places {
             let done = recover_in(&place, &options, &cancellation).await?;
             said |= done.said;
@@ -74,6 +85,54 @@ pub(crate) fn run(args: RecoverArgs) -> Result<(), Failure> {
         }
         Ok(())
     })
+}
+
+/// What became of the runs in the lab.
+#[derive(Default)]
+struct Rehearsals {
+    any: bool,
+    failed: bool,
+    /// The runs that are left to recover here; `None` for all that were asked for.
+    rest: Option<Vec<RunId>>,
+}
+
+/// Recovers what builds left in the lab, with another process of this program that reaches the lab.
+async fn recover_rehearsals(
+    state_dir: &Path,
+    options: &RecoverOptions,
+) -> Result<Rehearsals, Failure> {
+    let journal = Journal::open(state_dir)?;
+    let runs = journal.runs().await?;
+    let asked = |run: &&RunRecord| options.runs.is_empty() || options.runs.contains(&run.id);
+    let all: Vec<&RunRecord> = runs.iter().filter(asked).collect();
+    if options.list_only || !all.iter().any(|run| was_rehearsal(&run.info.command)) {
+        return Ok(Rehearsals::default());
+    }
+    let looks = RecoverOptions {
+        runs: options.runs.clone(),
+        aborted: options.aborted,
+        list_only: true,
+        ..RecoverOptions::default()
+    };
+    let (registry, cancellation) = (components::all().steps(), Cancellation::new());
+    let report = recover(&journal, &registry, &Services::new(), &looks, &cancellation).await?;
+    drop(journal);
+    let there: Vec<RunId> = report
+        .runs
+        .iter()
+        .filter(|run| was_rehearsal(&run.run.info.command))
+        .filter(|run| run.sagas.iter().any(|saga| !saga.undone.is_empty()))
+        .map(|run| run.run.id)
+        .collect();
+    if there.is_empty() {
+        return Ok(Rehearsals::default());
+    }
+    let mut args = vec!["recover".to_owned()];
+    args.extend(options.aborted.then(|| "--aborted".to_owned()));
+    args.extend(there.iter().map(ToString::to_string));
+    let Some(succeeded) = lab::run_there(&args).await? else { return Ok(Rehearsals::default()) };
+    let rest = all.iter().map(|run| run.id).filter(|id| !there.contains(id)).collect();
+    Ok(Rehearsals { any: true, failed: !succeeded, rest: Some(rest) })
 }
 
 /// What recovering in one state folder came to.

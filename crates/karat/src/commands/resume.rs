@@ -7,6 +7,7 @@ use karat_saga::{Cancellation, Journal};
 
 use crate::cli::{ColourArgs, ConfigType, Global, TemplateArgs, runtime};
 use crate::commands::build::{Show, conclude, drive_resumed};
+use crate::commands::lab::{rehearse, was_rehearsal};
 use crate::commands::recover::{is_dead, run_id};
 use crate::data::Fetch;
 use crate::error::Failure;
@@ -46,6 +47,9 @@ pub(crate) fn run(args: ResumeArgs, global: Global) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let journal = Journal::open(&env::state_dir())?;
         let record = journal.run(id).await?;
+        if was_rehearsal(&record.info.command) {
+            rehearse()?;
+        }
         if is_dead(&record) {
             end_leftovers(&id.to_uuid())?;
         }
