@@ -21,6 +21,7 @@ mod import;
 mod options;
 mod policy;
 
+pub use client::REHEARSAL;
 pub use data::{
     AmazonAmi, AmazonParameterStore, AmazonSecretsManager, AmiDataConfig, ParameterConfig,
     SecretConfig,

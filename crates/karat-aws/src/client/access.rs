@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The variable that says that the environment is that of a lab, which may serve elsewhere when what
+/// was stored is used.
+pub const REHEARSAL: &str = "KARAT_REHEARSAL";
+
 /// What is needed to reach AWS. Steps store it, so what is secret in it is left out there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
@@ -75,7 +79,7 @@ impl std::fmt::Debug for Keys {
 
 impl Access {
     /// The same with what the environment says, `var` being how it is asked: whoever goes on with
-    /// this later, to undo it perhaps, is to reach the same place.
+    /// this later, to undo it perhaps, is to reach the same place. A lab is found by whoever goes on.
     pub(crate) fn as_here(&self, var: impl Fn(&str) -> Option<String>) -> Self {
         let var = |name: &str| var(name).filter(|text| !text.is_empty());
         let mut access = self.clone();
@@ -87,7 +91,8 @@ impl Access {
         let of_services =
             ["EC2", "IAM", "KMS", "SSM", "SECRETS_MANAGER", "SERVICE_QUOTAS", "STS", "EBS", "S3"];
         let of_service = |name: &&str| var(&format!("AWS_ENDPOINT_URL_{name}")).is_some();
-        if !ignored && !of_services.iter().any(of_service) {
+        let in_lab = var(REHEARSAL).is_some();
+        if !in_lab && !ignored && !of_services.iter().any(of_service) {
             access.endpoint = var("AWS_ENDPOINT_URL");
         }
         access
@@ -136,6 +141,9 @@ mod tests {
 
         let own = Access { region: Some("ap-northeast-1".into()), ..Access::default() };
         assert_eq!(here(&own, &environment).region, own.region);
+        let mut rehearsal = environment.clone();
+        rehearsal.insert(REHEARSAL, "1");
+        assert_eq!(here(&Access::default(), &rehearsal).endpoint, None);
         let mut other = environment.clone();
         other.insert("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:1");
         assert_eq!(here(&own, &other).endpoint, None);

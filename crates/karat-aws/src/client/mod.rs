@@ -18,6 +18,7 @@ pub(crate) mod s3;
 mod trusting;
 mod watch;
 
+pub use access::REHEARSAL;
 pub(crate) use access::{Access, Code, Keys, Role};
 pub(crate) use connect::Aws;
 pub(crate) use error::{AwsError, Explain, has_code};

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
+use karat_aws::REHEARSAL;
 use karat_lab::aws::audit::Leftover;
 use karat_lab::control::{self, Running, SECRET_HEADER};
 use karat_lab::core::faults::{Blow, Kind, Rule};
@@ -435,9 +436,6 @@ fn environment(dir: &Path, args: &EnvArgs) -> Result<(), Failure> {
     }
     Ok(())
 }
-
-/// Says to this program, started again by itself, that the environment is the lab's.
-const REHEARSAL: &str = "KARAT_REHEARSAL";
 
 /// Whether the environment is the lab's already.
 fn is_rehearsal() -> bool {

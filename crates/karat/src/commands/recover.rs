@@ -130,7 +130,15 @@ async fn recover_rehearsals(
     let mut args = vec!["recover".to_owned()];
     args.extend(options.aborted.then(|| "--aborted".to_owned()));
     args.extend(there.iter().map(ToString::to_string));
-    let Some(succeeded) = lab::run_there(&args).await? else { return Ok(Rehearsals::default()) };
+    let succeeded = match lab::run_there(&args).await {
+        Ok(None) => return Ok(Rehearsals::default()),
+        Ok(Some(succeeded)) => succeeded,
+        // What is elsewhere is recovered all the same.
+        Err(failure) => {
+            failure.report();
+            false
+        }
+    };
     let rest = all.iter().map(|run| run.id).filter(|id| !there.contains(id)).collect();
     Ok(Rehearsals { any: true, failed: !succeeded, rest: Some(rest) })
 }
