@@ -171,6 +171,11 @@ fn collection_keeps_what_is_needed_and_what_it_stands_on() {
     assert!(store.has(tops[0].digest));
 }
 
+/// The tree with times that are the same whenever it is made.
+fn dated() -> String {
+    format!("{TREE}\nfind . -depth -exec touch -h -d @1000000000 {{}} +")
+}
+
 /// Makes a layer one of another boot of the machine.
 fn of_an_earlier_boot(layer: &Layer) {
     let at = layer.dir.join("layer.json");
@@ -186,7 +191,7 @@ fn a_layer_of_an_earlier_boot_is_compared_once_and_goes_when_it_is_damaged() {
     }
     let dir = temp();
     let store = Store::open(dir.path().join("state")).unwrap();
-    let bottom = base(&store, dir.path(), TREE);
+    let bottom = base(&store, dir.path(), &dated());
     on_overlay(&store, bottom.digest, dir.path(), "echo > left");
     let top = capture(&store, dir.path(), bottom.digest);
     let key = Digest::of("key");
@@ -206,7 +211,7 @@ fn a_layer_of_an_earlier_boot_is_compared_once_and_goes_when_it_is_damaged() {
     of_an_earlier_boot(&bottom);
     assert_eq!(store.lookup_key(key).unwrap(), None);
     assert!(!bottom.dir.exists() && top.dir.exists() && !store.has(top.digest));
-    let again = base(&store, dir.path(), TREE);
+    let again = base(&store, dir.path(), &dated());
     assert_eq!(again.digest, bottom.digest);
     assert_eq!(store.verify(bottom.digest, &Control::default()).unwrap(), []);
     assert_eq!(store.lookup_key(key).unwrap(), Some(top.digest));
@@ -219,7 +224,7 @@ fn records_that_were_cut_off_count_as_none() {
     }
     let dir = temp();
     let store = Store::open(dir.path().join("state")).unwrap();
-    let layer = base(&store, dir.path(), TREE);
+    let layer = base(&store, dir.path(), &dated());
     let key = Digest::of("key");
     store.remember_key(key, layer.digest).unwrap();
     let at = dir.path().join("state/keys").join(key.to_string());
@@ -229,7 +234,7 @@ fn records_that_were_cut_off_count_as_none() {
     std::fs::write(layer.dir.join("layer.json"), "").unwrap();
     assert_eq!(store.lookup_key(key).unwrap(), None);
     assert!(!layer.dir.exists());
-    assert_eq!(base(&store, dir.path(), TREE).digest, layer.digest);
+    assert_eq!(base(&store, dir.path(), &dated()).digest, layer.digest);
     store.remember_key(key, layer.digest).unwrap();
     assert_eq!(store.lookup_key(key).unwrap(), Some(layer.digest));
 }
