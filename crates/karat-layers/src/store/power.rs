@@ -19,7 +19,7 @@ impl Store {
     pub(super) fn survived(&self, digest: Digest) -> Option<LayerInfo> {
         match self.try_survived(digest) {
             Ok(info) => info,
-            // Whoever may not read it all cannot judge it, and neither uses it nor makes it anew.
+            // Whoever may not read it all cannot judge it: it is judged when it is built on, as root.
             Err(Error::Io { source, .. })
                 if source.kind() == std::io::ErrorKind::PermissionDenied =>
             {

@@ -444,9 +444,8 @@ fn is_rehearsal() -> bool {
 
 /// Whether a stored command line is that of a build in the lab.
 pub(crate) fn was_rehearsal(command: &[String]) -> bool {
-    let flag = |word: &String| word.trim_start_matches('-').to_owned();
-    let dashed = command.iter().filter(|word| word.starts_with('-')).map(flag);
-    dashed.into_iter().any(|name| matches!(name.as_str(), "lab" | "lab=true"))
+    let mut flags = command.iter().filter_map(|word| word.strip_prefix('-'));
+    flags.any(|flag| matches!(flag.trim_start_matches('-'), "lab" | "lab=true"))
 }
 
 /// This program with the lab's address and key in the environment; starts the lab where none serves.
